@@ -116,4 +116,5 @@ EXEC_FAILED = 125
 
 def classes() -> dict[str, type[MachinespawnError]]:
     """Every error by its class name: the table of the docs, and how an error crosses from a build."""
-    return {cls.__name__: cls for cls in (MachinespawnError, *MachinespawnError.__subclasses__())}
+    everything: list[type[MachinespawnError]] = [MachinespawnError, *MachinespawnError.__subclasses__()]
+    return {cls.__name__: cls for cls in everything}

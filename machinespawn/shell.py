@@ -125,7 +125,7 @@ def _escaped(path: Path | str) -> str:
 
 def run(
     argv: Sequence[str],
-    on: Target = Local(),  # noqa: B008 (frozen)
+    on: Target = Local(),
     *,
     env: Mapping[str, str] | None = None,
     stdin: str | bytes | None = None,
