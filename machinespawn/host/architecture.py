@@ -6,34 +6,16 @@ import contextlib
 import os
 import shutil
 import struct
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from machinespawn.architecture import native as native
 from machinespawn.errors import MissingToolError, UsageError
 from machinespawn.shell import CLEAN_ENVIRONMENT
 from machinespawn.text import _
 
 REGISTRY = Path("/proc/sys/fs/binfmt_misc")
-
-_DEBIAN_NAMES = {
-    "x86_64": "amd64",
-    "i386": "i386",
-    "i486": "i386",
-    "i586": "i386",
-    "i686": "i386",
-    "aarch64": "arm64",
-    "armv8l": "armhf",
-    "armv7l": "armhf",
-    "armv6l": "armel",
-    "armv5tel": "armel",
-    "ppc64le": "ppc64el",
-    "riscv64": "riscv64",
-    "s390x": "s390x",
-    "loongarch64": "loong64",
-}
-"""What uname says -> Debian's name."""
 
 _NATIVE_ENOUGH = {"amd64": ("i386",)}
 """What the kernel of an architecture runs besides its own."""
@@ -111,14 +93,6 @@ class Handler:
     def opened_early(self) -> bool:
         """Flag F: the kernel holds the interpreter open, so that it works where the tree has none."""
         return "F" in self.flags
-
-
-def native() -> str:
-    """Debian's name of this host's architecture."""
-    machine = os.uname().machine
-    if machine in ("mips", "mips64") and sys.byteorder == "little":
-        return f"{machine}el"
-    return _DEBIAN_NAMES.get(machine, machine)
 
 
 def handlers() -> tuple[Handler, ...]:
