@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -57,9 +57,9 @@ def read(
     source: AptSource,
     architecture: str,
     keyring: Path,
+    proxy: Callable[[str], str],
     config: Config,
     *,
-    proxy: str,
     refresh: bool,
     allow_expired: bool,
 ) -> tuple[Index, ...]:
@@ -115,10 +115,11 @@ def _store(path: Path, found: tuple[Index, ...]) -> None:
     write_atomic(path, json.dumps({"asked": time.time(), "indexes": [dataclasses.asdict(each) for each in found]}))
 
 
-def _fetch(archive: Archive, source: AptSource, architecture: str, keyring: Path, proxy: str) -> Index:
+def _fetch(archive: Archive, source: AptSource, architecture: str, keyring: Path, proxy: Callable[[str], str]) -> Index:
     missing = []
     for url in archive.urls:
-        data = _get(f"{url.rstrip('/')}/dists/{archive.suite.name}/InRelease", proxy)
+        address = f"{url.rstrip('/')}/dists/{archive.suite.name}/InRelease"
+        data = _get(address, "" if address.startswith("file:") else proxy(address))
         if data is None:
             missing.append(url)
             continue
@@ -149,28 +150,18 @@ def _get(url: str, proxy: str) -> bytes | None:
                 return None
             answer.raise_for_status()
             return answer.content
-        except requests.ConnectionError as error:
-            if tried == TRIES:
-                return _unreachable(url, error)
         except requests.RequestException as error:
             if tried == TRIES:
                 raise NetworkError(
                     _("{url} cannot be had: {error}").format(url=url, error=error),
-                    _("check the mirror (--mirror) and the proxy (--proxy)"),
+                    _("check the network and the name server, the mirror (--mirror) and the proxy (--proxy)"),
                 ) from error
         time.sleep(tried)
     raise AssertionError("unreachable")
 
 
-def _unreachable(url: str, error: Exception) -> None:
-    raise NetworkError(
-        _("{url} cannot be reached: {error}").format(url=url, error=error),
-        _("check the network and the name server, or name another mirror with --mirror"),
-    ) from error
-
-
 def _parsed(text: str, url: str, archive: Archive, architecture: str) -> Index:
-    fields, digests = _release(text)
+    fields, digests = release(text)
     offered = fields.get("Architectures", "").split()
     if offered and architecture not in offered:
         raise NotFoundError(
@@ -203,7 +194,7 @@ def _parsed(text: str, url: str, archive: Archive, architecture: str) -> Index:
     )
 
 
-def _release(text: str) -> tuple[dict[str, str], dict[str, str]]:
+def release(text: str) -> tuple[dict[str, str], dict[str, str]]:
     """Fields of a Release file, and file name -> sha256 of its SHA256 section."""
     fields: dict[str, str] = {}
     digests: dict[str, str] = {}

@@ -90,6 +90,23 @@ def write(tree: Path, path: str, content: str | bytes, mode: int = 0o644, owner:
             raise
 
 
+def make_directory(tree: Path, path: str, mode: int, owner: tuple[int, int]) -> None:
+    """A directory of the tree with this mode and owner; one that is there gets them."""
+    with directory(tree, path, create=True) as descriptor:
+        os.fchown(descriptor, *owner)
+        os.fchmod(descriptor, mode)
+
+
+def is_link(tree: Path, path: str) -> bool:
+    """Whether path of the tree is a symbolic link."""
+    target = PurePosixPath(path)
+    try:
+        with directory(tree, str(target.parent)) as parent:
+            return stat.S_ISLNK(os.stat(target.name, dir_fd=parent, follow_symlinks=False).st_mode)
+    except OSError:
+        return False
+
+
 def link(tree: Path, path: str, to: str) -> None:
     """Make path of the tree a symbolic link; a file or link of that name is replaced."""
     target = PurePosixPath(path)

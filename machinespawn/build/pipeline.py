@@ -1,0 +1,139 @@
+"""From stages to layers, from layers to a machine.
+
+The walk: plan, then each missing layer in staging and sealed, then a copy of
+them all in staging, made a machine of its own, then one rename. Everything
+between runs in namespaces that die with this process.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from machinespawn.build import customize, lockfile, plan, stages, workspace
+from machinespawn.build.plan import Plan
+from machinespawn.build.wanted import Built, Pulled, Wanted
+from machinespawn.build.workspace import Workspace
+from machinespawn.config import Config
+from machinespawn.errors import BusyError
+from machinespawn.host import namespace
+from machinespawn.machines import spec
+from machinespawn.machines.spec import MachineSpec
+from machinespawn.progress import step
+from machinespawn.store import layers, trees
+from machinespawn.store.sweep import sweep
+from machinespawn.text import _
+
+
+def bootstrap(wanted: Wanted, config: Config) -> Built:
+    """Build a machine from a recipe."""
+    return _build(
+        wanted.name,
+        config,
+        replace=wanted.replace,
+        work=lambda space: _from_recipe(wanted, config, space),
+    )
+
+
+def pull(pulled: Pulled, config: Config) -> Built:
+    """Make a machine from an archive."""
+    return _build(
+        pulled.name,
+        config,
+        replace=pulled.replace,
+        work=lambda space: _from_archive(pulled, config, space),
+    )
+
+
+def _build(name: str, config: Config, *, replace: bool, work: Callable[[Workspace], Built]) -> Built:
+    spec.check_name(name)
+    began = time.monotonic()
+    sweep(config)
+
+    def inside() -> dict[str, object]:
+        with workspace.opened(config) as space:
+            return dataclasses.asdict(work(space)) | {"tree": str(trees.path(config, name))}
+
+    with trees.reserved(config, name, replace=replace):
+        if replace:
+            _refuse_running(config, name)
+        try:
+            built = namespace.isolated(inside)
+        except BaseException:
+            sweep(config)
+            raise
+    return Built(
+        **{
+            **built,
+            "tree": Path(built["tree"]),
+            "layers": tuple(built["layers"]),
+            "seconds": round(time.monotonic() - began, 3),
+        }
+    )
+
+
+def _refuse_running(config: Config, name: str) -> None:
+    from machinespawn.runtimes import state
+
+    if state.running(config, name):
+        raise BusyError(
+            _("machine {name} is running and cannot be replaced").format(name=name),
+            _("machinespawn stop {name}").format(name=name),
+        )
+
+
+def _from_recipe(wanted: Wanted, config: Config, space: Workspace) -> Built:
+    planned = plan.resolve(wanted, config, space.top)
+    lock = lockfile.read(wanted.lock) if wanted.locked and wanted.lock else None
+    if lock and wanted.lock:
+        lockfile.check_layers(wanted.lock, lock, tuple(stage.key for stage in planned.stages))
+    made = stages.ensure(planned, config, space, use_cache=wanted.use_cache, keep=wanted.keep)
+    if wanted.lock:
+        _lock(wanted.lock, lock, planned, config)
+    return _machine(planned, made, wanted.name, config, space, keep=wanted.keep)
+
+
+def _lock(path: Path, lock: lockfile.Lock | None, planned: Plan, config: Config) -> None:
+    keys = tuple(stage.key for stage in planned.stages)
+    last = layers.manifest(config, keys[-1])
+    packages = last.packages if last else {}
+    if lock:
+        lockfile.check_packages(path, lock, packages)
+    else:
+        lockfile.write(path, lockfile.Lock(planned.recipe.name, planned.architecture, planned.indexes, keys, packages))
+
+
+def _from_archive(pulled: Pulled, config: Config, space: Workspace) -> Built:
+    planned = plan.of_archive(pulled, config)
+    made = stages.ensure(planned, config, space, use_cache=True, keep=pulled.keep)
+    return _machine(planned, made, pulled.name, config, space, keep=pulled.keep)
+
+
+def _machine(planned: Plan, made: stages.Made, name: str, config: Config, space: Workspace, *, keep: bool) -> Built:
+    """Copy the layers into a tree, give it an identity of its own, and commit."""
+    with (
+        step(_("machine {name}").format(name=name)),
+        layers.held(config, made.keys) as sources,
+        layers.staging(config.machines, name, config, keep=keep) as staged,
+    ):
+        trees.copy(sources, space.lower, staged)
+        customize.identify(staged, planned.recipe.hostname or name)
+        trees.commit(config, staged, _spec(planned, made, name, staged))
+    return Built(name, trees.path(config, name), planned.recipe.name, made.keys, made.hits, 0.0)
+
+
+def _spec(planned: Plan, made: stages.Made, name: str, staged: Path) -> MachineSpec:
+    recipe = planned.recipe
+    return MachineSpec(
+        name=name,
+        recipe=recipe.name,
+        distribution=recipe.distribution,
+        version=recipe.version,
+        architecture=planned.architecture,
+        layers=made.keys,
+        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        tree_inode=staged.stat().st_ino,
+        settings=recipe.machine,
+    )

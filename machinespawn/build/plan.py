@@ -1,0 +1,250 @@
+"""From a recipe to stages, each with the key of everything that decides its result."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from machinespawn.architecture import native
+from machinespawn.build import drivers, indexes, keyrings, lockfile, proxy, source
+from machinespawn.build.drivers import tarball
+from machinespawn.build.indexes import Index
+from machinespawn.build.wanted import StageReport, Wanted
+from machinespawn.config import Config
+from machinespawn.host import architecture as host_architecture
+from machinespawn.recipe import load
+from machinespawn.recipe.model import AptSource, Recipe
+from machinespawn.store import layers
+from machinespawn.store.layers import Manifest
+from machinespawn.text import _
+
+BUILDER = 1
+"""Raised whenever the code of a stage changes what comes out of it."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One layer to be: its name, what lies below, and everything else that decides it."""
+
+    name: str
+    parent: str
+    inputs: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """sha256 of parent, name, inputs and the version of the builder."""
+        text = json.dumps([BUILDER, self.parent, self.name, self.inputs], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a build needs to know; nothing is asked of anybody after this but the packages themselves."""
+
+    recipe: Recipe
+    architecture: str
+    variant: str
+    driver: str
+    indexes: tuple[Index, ...]
+    """Of an apt recipe."""
+    keyring: Path | None
+    """That signatures are checked with; of an apt recipe."""
+    archive: tarball.Archive | None
+    """Of a tarball recipe."""
+    check_dates: bool
+    own_keyring: bytes
+    """What the machine itself is to trust besides its own keyrings: that of --keyring."""
+    stages: tuple[Stage, ...]
+
+
+def resolve(wanted: Wanted, config: Config, directory: Path) -> Plan:
+    """Load the recipe, find out what the archives offer, and key every stage.
+
+    ``directory`` is where the merged keyring goes.
+    """
+    architecture = wanted.architecture or native()
+    host_architecture.check(architecture)
+    recipe = load.load(wanted.recipe, config, variables=dict(wanted.variables), architecture=architecture)
+    recipe = dataclasses.replace(recipe, packages=_packages(recipe, wanted))
+    variant = drivers.check_variant(wanted.variant or recipe.variant)
+    if recipe.apt is None:
+        return _from_tarball(recipe, architecture, variant, config)
+    return _from_apt(recipe, recipe.apt, architecture, variant, wanted, config, directory)
+
+
+def _packages(recipe: Recipe, wanted: Wanted) -> tuple[str, ...]:
+    """Those of the recipe and the command line, and those that what the recipe wants cannot do without."""
+    implied = []
+    if recipe.apt and recipe.locale and not recipe.locale.startswith(("C.", "POSIX")):
+        implied.append("locales")
+    if recipe.apt and recipe.timezone:
+        implied.append("tzdata")
+    if any(user.sudo for user in recipe.users):
+        implied.append("sudo")
+    named = dict.fromkeys((*recipe.packages, *wanted.packages, *implied))
+    return tuple(name for name in named if name not in recipe.base_packages)
+
+
+def _from_apt(
+    recipe: Recipe, apt: AptSource, architecture: str, variant: str, wanted: Wanted, config: Config, directory: Path
+) -> Plan:
+    files = (
+        (Path(wanted.keyring),) if wanted.keyring else keyrings.find(apt.keyrings, config, package=apt.keyring_package)
+    )
+    keyring = keyrings.merged(files, directory)
+    dated = bool(wanted.allow_expired_release or wanted.snapshot or apt.accept_expired_release)
+    if wanted.locked:
+        found = lockfile.read(wanted.lock).indexes
+    else:
+        found = indexes.read(
+            source.archives(recipe, apt, architecture, wanted, config),
+            apt,
+            architecture,
+            keyring,
+            lambda url: proxy.find(config, url).url,
+            config,
+            refresh=wanted.refresh or not wanted.use_cache,
+            allow_expired=dated,
+        )
+    driver = drivers.load(config.driver)
+    bootstrap = Stage(
+        "bootstrap",
+        "",
+        {
+            "distribution": recipe.distribution,
+            "driver": f"{driver.NAME} {driver.version()}",
+            "script": apt.script if driver.NAME == "debootstrap" else "",
+            "architecture": architecture,
+            "variant": variant,
+            "packages": sorted(recipe.base_packages),
+            "indexes": _contents(found),
+            "keyring": hashlib.sha256(keyring.read_bytes()).hexdigest(),
+            "check_dates": not dated,
+            "check_keys": not apt.accept_expired_keys,
+        },
+    )
+    own = keyring.read_bytes() if wanted.keyring else b""
+    return Plan(
+        recipe,
+        architecture,
+        variant,
+        driver.NAME,
+        found,
+        keyring,
+        None,
+        not dated,
+        own,
+        _upper(recipe, bootstrap, {"sources": _addresses(found), "keyring": hashlib.sha256(own).hexdigest()}),
+    )
+
+
+def _from_tarball(recipe: Recipe, architecture: str, variant: str, config: Config) -> Plan:
+    assert recipe.tarball is not None
+    archive = tarball.resolve(recipe.tarball, architecture, config, lambda url: proxy.find(config, url).url)
+    return Plan(
+        recipe,
+        architecture,
+        variant,
+        tarball.NAME,
+        (),
+        None,
+        archive,
+        True,
+        b"",
+        _upper(recipe, unpacked(archive, architecture), {}),
+    )
+
+
+def unpacked(archive: tarball.Archive, architecture: str) -> Stage:
+    """The stage of an archive: its digest decides it."""
+    return Stage(
+        "bootstrap",
+        "",
+        {"driver": tarball.NAME, "archive": archive.sha256, "strip": archive.strip, "architecture": architecture},
+    )
+
+
+def _contents(found: Sequence[Index]) -> dict[str, dict[str, str]]:
+    return {index.suite: dict(index.packages) for index in found}
+
+
+def _addresses(found: Sequence[Index]) -> dict[str, list[str]]:
+    return {index.suite: [index.url, *index.components] for index in found}
+
+
+def _upper(recipe: Recipe, bootstrap: Stage, apt: Mapping[str, Any]) -> tuple[Stage, ...]:
+    """The stages above the bootstrap."""
+    stages = [bootstrap]
+    if recipe.packages:
+        stages.append(Stage("packages", stages[-1].key, {"packages": sorted(recipe.packages)}))
+    stages.append(Stage("customize", stages[-1].key, {**_customization(recipe), **apt}))
+    return tuple(stages)
+
+
+CUSTOMIZED = ("files", "commands", "users", "root_password_hash", "root_ssh_keys", "locale", "timezone", "services")
+"""Fields of a recipe that the last stage applies."""
+
+
+def _customization(recipe: Recipe) -> dict[str, Any]:
+    whole = dataclasses.asdict(recipe)
+    chosen = {name: whole[name] for name in CUSTOMIZED}
+    for file in chosen["files"]:
+        if file["source"]:
+            file["content"] = hashlib.sha256(Path(file["source"]).read_bytes()).hexdigest()
+    # a secret has no place in a manifest: only its digest decides
+    chosen["root_password_hash"] = _hidden(chosen["root_password_hash"])
+    for user in chosen["users"]:
+        user["password_hash"] = _hidden(user["password_hash"])
+    return chosen
+
+
+def _hidden(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest() if text else ""
+
+
+def explain(wanted: Wanted, config: Config) -> tuple[StageReport, ...]:
+    """Every stage: its key, whether its layer is there, and if not, why not."""
+    with tempfile.TemporaryDirectory(prefix="machinespawn-") as directory:
+        plan = resolve(wanted, config, Path(directory))
+    known = layers.manifests(config)
+    return tuple(_report(stage, known) for stage in plan.stages)
+
+
+def _report(stage: Stage, known: Sequence[Manifest]) -> StageReport:
+    hit = any(manifest.key == stage.key for manifest in known)
+    return StageReport(stage.name, stage.key, hit, "" if hit else _why(stage, known))
+
+
+def _why(stage: Stage, known: Sequence[Manifest]) -> str:
+    """What differs from the nearest layer of the same stage."""
+    nearest = min(
+        (differences(stage, manifest) for manifest in known if manifest.stage == stage.name), key=len, default=None
+    )
+    if nearest is None:
+        return _("no layer of this stage has been built yet")
+    if not nearest:
+        return _("it was built by another version of machinespawn")
+    return _("differs from the nearest in: {fields}").format(fields=", ".join(nearest))
+
+
+def differences(stage: Stage, manifest: Manifest) -> list[str]:
+    """Names of what differs, those inside mappings dotted; 'parent' when what lies below is another."""
+    below = ["parent"] if stage.parent != manifest.parent else []
+    return below + _differing(json.loads(json.dumps(stage.inputs)), manifest.inputs, "")
+
+
+def _differing(wanted: Any, found: Any, name: str) -> list[str]:
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        names = sorted({*wanted, *found})
+        return [
+            each
+            for key in names
+            for each in _differing(wanted.get(key), found.get(key), f"{name}.{key}" if name else key)
+        ]
+    return [] if wanted == found else [name]
