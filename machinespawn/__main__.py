@@ -1,0 +1,5 @@
+"""``python -m machinespawn``."""
+
+from machinespawn.cli.main import main
+
+main()

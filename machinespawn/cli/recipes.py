@@ -1,0 +1,82 @@
+"""recipes list, show, check."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from machinespawn.cli.answer import as_json, give, table
+from machinespawn.cli.call import Call, command, group
+from machinespawn.errors import RecipeError
+from machinespawn.text import _
+
+if TYPE_CHECKING:
+    from machinespawn.recipe.catalog import Entry
+
+
+@command("list", root=False, help=_("List the recipes, your own first."))
+def list_recipes(call: Call) -> None:
+    """Every recipe on the search path."""
+    from machinespawn.recipe import catalog
+
+    entries = catalog.entries(call.config())
+    give(call, entries, lambda: _entries(entries))
+
+
+@command("show", root=False, help=_("Show a recipe as it is resolved: extends, variables and templates done."))
+@click.argument("recipe")
+@click.option("-D", "--define", "variables", multiple=True, metavar="NAME=VALUE", help=_("A variable of the recipe."))
+def show(call: Call, recipe: str, variables: tuple[str, ...]) -> None:
+    """One recipe, resolved."""
+    from machinespawn.cli.build import definitions
+    from machinespawn.recipe import load
+
+    resolved = load.load(recipe, call.config(), variables=dict(definitions(variables)))
+
+    def tell() -> None:
+        import yaml
+
+        said = {name: value for name, value in as_json(resolved).items() if value not in ("", [], None)}
+        print(yaml.safe_dump(said, sort_keys=False, allow_unicode=True), end="")
+
+    give(call, resolved, tell)
+
+
+@command("check", root=False, help=_("Check recipes: those named (or files), or every one there is."))
+@click.argument("recipes", nargs=-1)
+def check(call: Call, recipes: tuple[str, ...]) -> None:
+    """Load each; every mistake is told, not only the first."""
+    from machinespawn.recipe import catalog, load
+
+    config = call.config()
+    names = recipes or tuple(entry.name for entry in catalog.entries(config))
+    wrong = []
+    for name in names:
+        try:
+            load.load(name, config)
+        except RecipeError as error:
+            wrong.append(error)
+    if len(wrong) == 1:
+        raise wrong[0]
+    if wrong:
+        told = "\n".join(f"{error.message} ({error.hint})" if error.hint else error.message for error in wrong)
+        raise RecipeError(_("{count} recipes are wrong:\n{told}").format(count=len(wrong), told=told))
+    give(call, {"checked": names}, lambda: print(_("{count} recipes are fine").format(count=len(names))))
+
+
+recipes = group(
+    "recipes", list_recipes, (show, check), help=_("List, show and check recipes. Without a word of its own: list.")
+)
+
+
+def _entries(entries: tuple[Entry, ...]) -> None:
+    rows = []
+    for entry in entries:
+        remarks = [_("unproven")] if entry.unproven else []
+        if entry.end_of_life:
+            remarks.append(_("end of life {date}").format(date=entry.end_of_life))
+        if entry.origin != "shipped":
+            remarks.append(str(entry.path))
+        rows.append((entry.name, entry.description, ", ".join(entry.aliases), ", ".join(remarks)))
+    table((_("recipe"), _("what"), _("aliases"), _("remarks")), rows)
