@@ -20,6 +20,7 @@ import yaml
 from machinespawn.errors import MachinespawnError, NotFoundError, RecipeError, UsageError
 from machinespawn.nodes import (
     APPEND,
+    LONGEST,
     NODE_WEIGHT,
     REPLACE,
     Items,
@@ -125,7 +126,7 @@ class _Composer:
                 self._check_tag(event, key, ("tag:yaml.org,2002:str", "!"))
                 plain = event.style in (None, "") and not event.tag
                 weight = self._weigh(event, key, NODE_WEIGHT + len(event.value))
-                node = Scalar(event.value, self._place(event), plain, event.style in ("|", ">"), weight)
+                node = Scalar(event.value, self._place(event), plain, event.style in ("|", ">"), weight=weight)
             case yaml.SequenceStartEvent() | yaml.MappingStartEvent():
                 node = self._nested(event, key)
             case _:
@@ -185,8 +186,9 @@ class _Composer:
             raise self._fault(event, key, _("has a key that is no text"))
         name = self._node(event, key)
         if not isinstance(name, Scalar) or name.kind != "text":
-            problem = _("key {key} is no text").format(key=event.value or "null")  # null, true or a number: short
-            raise self._fault(event, key, problem, _('write it in quotes: "{key}"').format(key=event.value))
+            shown = event.value[:LONGEST] or "null"
+            problem = _("key {key!r} is no text").format(key=shown)
+            raise self._fault(event, key, problem, _('write it in quotes: "{key}"').format(key=shown))
         return name.text
 
     def _merged(self, value: Node, key: str) -> list[Table]:
@@ -216,7 +218,7 @@ class _Composer:
     def _check_tag(self, event: Any, key: str, allowed: tuple[str, ...]) -> None:
         if event.tag and event.tag not in allowed:
             hint = _("tags are !replace and !append, before a list or mapping")
-            raise self._fault(event, key, _("unknown tag {tag!r}").format(tag=event.tag[:64]), hint)
+            raise self._fault(event, key, _("unknown tag {tag!r}").format(tag=event.tag[:LONGEST]), hint)
 
 
 def read_settings(path: Path, known_keys: Sequence[str]) -> dict[str, tuple[Any, str]]:

@@ -44,6 +44,8 @@ class Scalar:
     """Neither quoted nor a block: true, 12 and null mean something else than texts."""
     block: bool = False
     """Its first line is the one after ``place``."""
+    rendered: bool = False
+    """It came out of a template, so it may stand for a switch or a number."""
     weight: int = NODE_WEIGHT
 
     @property
