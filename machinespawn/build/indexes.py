@@ -53,7 +53,8 @@ class Archive:
 
 
 def read(
-    archives: Sequence[Archive],
+    question: str,
+    archives: Callable[[], Sequence[Archive]],
     source: AptSource,
     architecture: str,
     keyring: Path,
@@ -65,28 +66,25 @@ def read(
 ) -> tuple[Index, ...]:
     """The indexes of all suites, from the cache while it is fresh, else from the first mirror that has them.
 
-    Raises TrustError for a bad signature or a Release past its Valid-Until,
-    NetworkError when no mirror answers.
+    ``question`` is everything that decides where is asked for what; the answer
+    is cached under it, so that finding mirrors and proxies costs a warm build
+    nothing. Raises TrustError for a bad signature or a Release past its
+    Valid-Until, NetworkError when no mirror answers.
     """
-    question = json.dumps([[dataclasses.asdict(each) for each in archives], architecture, _digest(keyring)])
     cached = config.cache / "indexes" / f"{hashlib.sha256(question.encode()).hexdigest()}.json"
     found = None if refresh else _cached(cached, config)
     if found is None:
         if config.offline:
             raise NetworkError(
-                _("the package indexes of {suite} are not in the cache").format(suite=archives[0].suite.name),
+                _("the package indexes of {suite} are not in the cache").format(suite=source.suites[0].name),
                 _("run once without --offline"),
             )
-        with step(_("package indexes of {suites}").format(suites=", ".join(a.suite.name for a in archives))):
-            found = tuple(_fetch(archive, source, architecture, keyring, proxy) for archive in archives)
+        with step(_("package indexes of {suites}").format(suites=", ".join(suite.name for suite in source.suites))):
+            found = tuple(_fetch(archive, source, architecture, keyring, proxy) for archive in archives())
         _store(cached, found)
     for index in found:
         _check_date(index, source, allow_expired)
     return found
-
-
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _cached(path: Path, config: Config) -> tuple[Index, ...] | None:

@@ -103,7 +103,8 @@ def _from_apt(
         found = lockfile.read(wanted.lock).indexes
     else:
         found = indexes.read(
-            source.archives(recipe, apt, architecture, wanted, config),
+            source.question(apt, architecture, keyring, wanted, config),
+            lambda: source.archives(recipe, apt, architecture, wanted, config),
             apt,
             architecture,
             keyring,

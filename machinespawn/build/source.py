@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from pathlib import Path
 
 from machinespawn.build.indexes import Archive
 from machinespawn.build.wanted import Wanted
@@ -37,6 +39,21 @@ def archives(
         return _unique(wanted.mirror, asked, own, *given.get(suite.archive, given["main"]))
 
     return tuple(Archive(suite, suite.components or source.components, urls(suite)) for suite in source.suites)
+
+
+def question(source: AptSource, architecture: str, keyring: Path, wanted: Wanted, config: Config) -> str:
+    """Everything that decides which archives are asked, and what a good answer is."""
+    return repr(
+        (
+            source,
+            architecture,
+            hashlib.sha256(keyring.read_bytes()).hexdigest(),
+            wanted.mirror,
+            wanted.snapshot,
+            config.mirrors,
+            host_apt.sources_changed(),
+        )
+    )
 
 
 def _unique(*urls: str) -> tuple[str, ...]:

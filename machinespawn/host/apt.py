@@ -51,6 +51,13 @@ def mirrors(distribution: str) -> Mirrors:
     return chosen(distribution, _fetched() or _written(distribution))
 
 
+def sources_changed() -> tuple[tuple[str, int], ...]:
+    """When each file of the host's apt sources was last changed (ns): mirrors() answers the same while this does."""
+    apt = Path("/etc/apt")
+    files = (apt / "sources.list", *sorted(apt.glob("sources.list.d/*")))
+    return tuple((str(file), file.stat().st_mtime_ns) for file in files if file.exists())
+
+
 def candidate(package: str) -> str:
     """The version of the package that apt here would install now; empty: it knows none."""
     return candidates((package,))[package]

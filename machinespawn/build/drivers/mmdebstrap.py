@@ -23,8 +23,10 @@ SKIPPED = (
 
 
 def version() -> str:
-    """As mmdebstrap says it: 1.3.5."""
-    return re.sub(r"^mmdebstrap ", "", shell.run(["mmdebstrap", "--version"]).stdout.strip())
+    """As mmdebstrap says it: 1.3.5; read from the script, for Perl takes 0.25 s to say it."""
+    head = Path(shell.require(NAME)).read_bytes()[:4096].decode(errors="replace")
+    match = re.search(r"^our \$VERSION = '([\d.~+a-z]+)';$", head, re.MULTILINE)
+    return match[1] if match else shell.run([NAME, "--version"]).stdout.strip().removeprefix("mmdebstrap ")
 
 
 def build(job: Job) -> None:
