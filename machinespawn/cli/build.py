@@ -11,6 +11,7 @@ import click
 from machinespawn.cli.answer import give, table
 from machinespawn.cli.call import Call, command
 from machinespawn.errors import UsageError
+from machinespawn.progress import step
 from machinespawn.text import _
 
 if TYPE_CHECKING:
@@ -115,11 +116,13 @@ def bootstrap(call: Call, recipe: str, name: str, **options: Any) -> None:
     from machinespawn.build import pipeline
 
     config = _config(call, options)
-    built = pipeline.bootstrap(_wanted(recipe, {"name": name, **options}), config)
+    wanted = _wanted(recipe, {"name": name, **options})
+    with step(_("{name} from {recipe}").format(name=name, recipe=recipe)):
+        built = pipeline.bootstrap(wanted, config)
     give(call, built, lambda: _built(built))
 
 
-@command("plan", root=False, help=_("Show the stages of a build, their keys, hit or miss, and why they miss."))
+@command("plan", help=_("Show the stages of a build, their keys, hit or miss, and why they miss."))
 @click.argument("recipe")
 @_build_options
 def plan(call: Call, recipe: str, **options: Any) -> None:
@@ -127,7 +130,9 @@ def plan(call: Call, recipe: str, **options: Any) -> None:
     from machinespawn.build import plan
 
     config = _config(call, options)
-    stages = plan.explain(_wanted(recipe, options), config)
+    wanted = _wanted(recipe, options)
+    with step(_("plan of {recipe}").format(recipe=recipe)):
+        stages = plan.explain(wanted, config)
     give(call, stages, lambda: _stages(stages))
 
 
@@ -150,7 +155,9 @@ def pull_tar(call: Call, source: str, name: str, no_verify: bool, **options: Any
     from machinespawn.build import pipeline
     from machinespawn.build.wanted import Pulled
 
-    built = pipeline.pull(Pulled(source, name, verify=not no_verify, **options), call.config())
+    pulled = Pulled(source, name, verify=not no_verify, **options)
+    with step(_("{name} from {source}").format(name=name, source=source)):
+        built = pipeline.pull(pulled, call.config())
     give(call, built, lambda: _built(built))
 
 

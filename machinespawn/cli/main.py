@@ -73,8 +73,7 @@ class Commands(click.Group):
 
 def known_recipe(call: Call, word: str) -> None:
     """Raise NotFoundError, with names that come near, if word is no recipe."""
-    import difflib
-
+    from machinespawn.nodes import did_you_mean
     from machinespawn.recipe import catalog
 
     config = call.config()
@@ -84,12 +83,10 @@ def known_recipe(call: Call, word: str) -> None:
         if "/" in word:
             raise  # a file: what the catalog says of it is all there is to say
         recipes = [name for entry in catalog.entries(config) for name in (entry.name, *entry.aliases)]
-        near = difflib.get_close_matches(word, [*COMMANDS, *recipes], n=3)
         raise NotFoundError(
-            _("{word!r} is neither a command nor a recipe").format(word=word),
-            _("did you mean {names}?").format(names=_(" or ").join(near))
-            if near
-            else _("machinespawn --help lists the commands, machinespawn recipes the recipes"),
+            _("{word!r} is neither a command nor a recipe").format(word=word[:64]),
+            did_you_mean(word, [*COMMANDS, *recipes])
+            or _("machinespawn --help lists the commands, machinespawn recipes the recipes"),
         ) from None
 
 

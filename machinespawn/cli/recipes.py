@@ -8,7 +8,7 @@ import click
 
 from machinespawn.cli.answer import as_json, give, table
 from machinespawn.cli.call import Call, command, group
-from machinespawn.errors import RecipeError
+from machinespawn.errors import MachinespawnError, RecipeError
 from machinespawn.text import _
 
 if TYPE_CHECKING:
@@ -51,11 +51,11 @@ def check(call: Call, recipes: tuple[str, ...]) -> None:
 
     config = call.config()
     names = recipes or tuple(entry.name for entry in catalog.entries(config))
-    wrong = []
+    wrong: list[MachinespawnError] = []
     for name in names:
         try:
             load.load(name, config)
-        except RecipeError as error:
+        except MachinespawnError as error:
             wrong.append(error)
     if len(wrong) == 1:
         raise wrong[0]
@@ -73,10 +73,12 @@ recipes = group(
 def _entries(entries: tuple[Entry, ...]) -> None:
     rows = []
     for entry in entries:
-        remarks = [_("unproven")] if entry.unproven else []
+        remarks = [_("wrong: see machinespawn recipes check")] if entry.error else []
+        if entry.unproven:
+            remarks.append(_("unproven"))
         if entry.end_of_life:
             remarks.append(_("end of life {date}").format(date=entry.end_of_life))
         if entry.origin != "shipped":
-            remarks.append(str(entry.path))
+            remarks.append(entry.path)
         rows.append((entry.name, entry.description, ", ".join(entry.aliases), ", ".join(remarks)))
     table((_("recipe"), _("what"), _("aliases"), _("remarks")), rows)

@@ -99,13 +99,17 @@ class Terminal:
 
     def __init__(self, verbosity: int) -> None:
         self.verbosity = verbosity
+        self.owner = os.getpid()
         self.to_drawing = -1
         self.acknowledged = -1
 
     def __call__(self, kind: str, text: str, depth: int, seconds: float) -> None:
         """Send one event; a pipe takes up to 4096 bytes at once, so writers do not mix."""
-        if self.to_drawing < 0:
+        if self.to_drawing < 0 and os.getpid() == self.owner:
             self._start()
+        if self.to_drawing < 0:  # a child spoke first: what it started would end with it
+            Lines(self.verbosity)(kind, text, depth, seconds)
+            return
         self._send(Event(kind, text[:500], depth, seconds))
 
     def settle(self) -> None:
