@@ -35,20 +35,30 @@ def write_atomic(path: Path, content: str | bytes, mode: int = 0o644) -> None:
 def locked(path: Path, *, wait: bool = True, shared: bool = False, busy: str = "", hint: str = "") -> Iterator[None]:
     """Hold the lock file at path; the kernel lets go when the process ends, however it ends.
 
-    The file stays: taking it away would let two holders each lock a file of
-    their own. With wait=False a lock that is held raises BusyError(busy, hint).
+    Only a holder may remove the file. With wait=False a lock that is held
+    raises BusyError(busy, hint).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        operation = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    operation = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            fcntl.flock(descriptor, operation if wait else operation | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, operation)
+            if _is(path, descriptor):
+                yield
+                return
         except BlockingIOError:
             raise BusyError(busy or f"{path} is locked by another process", hint) from None
-        yield
-    finally:
-        os.close(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _is(path: Path, descriptor: int) -> bool:
+    """Whether path still names the open file: its last holder may have removed it while we waited."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from machinespawn.build.workspace import Workspace
 from machinespawn.config import Config
 from machinespawn.errors import BusyError
 from machinespawn.host import namespace
-from machinespawn.machines import spec
+from machinespawn.machines import settings, spec
 from machinespawn.machines.spec import MachineSpec
 from machinespawn.progress import step
 from machinespawn.store import layers, trees
@@ -120,7 +120,9 @@ def _machine(planned: Plan, made: stages.Made, name: str, config: Config, space:
     ):
         trees.copy(sources, space.lower, staged)
         customize.identify(staged, planned.recipe.hostname or name)
-        trees.commit(config, staged, _spec(planned, made, name, staged))
+        wanted = _spec(planned, made, name, staged)
+        trees.commit(config, staged, wanted)
+        settings.write(config, wanted)
     return Built(name, trees.path(config, name), planned.recipe.name, made.keys, made.hits, 0.0)
 
 

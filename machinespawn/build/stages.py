@@ -16,7 +16,7 @@ from machinespawn.config import Config
 from machinespawn.errors import BuildError, BusyError, NetworkError, ProgramError
 from machinespawn.files import locked, remove_tree
 from machinespawn.progress import note, step
-from machinespawn.store import inside, layers, overlay
+from machinespawn.store import clean, inside, layers, overlay
 from machinespawn.text import _
 
 
@@ -70,6 +70,7 @@ def _make(
     with (
         step(_("{stage}: {recipe} ({driver})").format(stage=stage.name, recipe=plan.recipe.name, driver=plan.driver)),
         _explained(log, keep),
+        locked(config.locks / clean.DOWNLOADS_LOCK, shared=True),
         layers.staging(config.layers, stage.key, config, keep=keep) as staged,
         layers.held(config, below) as lower,
     ):

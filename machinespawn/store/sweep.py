@@ -23,7 +23,7 @@ def sweep(config: Config) -> int:
         return 0
     gone = 0
     with locked(config.locks / "staging"):
-        for parent in (config.layers, config.machines):
+        for parent in (config.layers, config.machines, config.cache / "archives", config.cache / "lists"):
             for name in _staged(parent):
                 if _reclaim(parent / name):
                     _forget_removed(config, name)
