@@ -16,6 +16,7 @@ import pytest
 from machinespawn import progress
 from machinespawn.build import proxy
 from machinespawn.config import Config
+from machinespawn.host import proxies
 from tests.lab import http
 from tests.lab.namespaces import cover, isolated
 
@@ -70,6 +71,23 @@ def test_a_cacher_on_an_own_address_is_found_and_remembered(tmp_path):
     first, second, asked, asked_again = isolated(inside)
     assert first == second == (f"http://{OTHER}:3142", [])
     assert asked == asked_again == 2
+
+
+def test_only_what_looks_like_an_apt_proxy_is_a_candidate():
+    def listening():
+        return [url for url, _origin in proxies.listening(("127.0.0.1",))]
+
+    def inside():
+        with (
+            http.serving(http.squid, port=8000),
+            http.serving(http.apt_cacher, port=3563),
+            http.serving(mirror, port=9999),
+        ):
+            wrong_ports = listening()
+        with http.serving(http.apt_cacher, port=3142), http.serving(mirror, port=8000):
+            return wrong_ports, listening()
+
+    assert isolated(inside) == (["http://127.0.0.1:8000"], ["http://127.0.0.1:3142"])
 
 
 def test_the_environment_comes_before_what_listens(tmp_path):

@@ -101,13 +101,6 @@ def test_any_other_file_may_begin_as_it_likes():
         assert proxy.failure(relay.url, f"{server.url}/streams/v1/images.json") == ""
 
 
-def test_only_what_looks_like_an_apt_proxy_is_a_candidate():
-    with http.serving(http.squid, port=8000), http.serving(http.apt_cacher, port=3563), http.serving(mirror, port=9999):
-        assert [url for url, _origin in proxies.listening(("127.0.0.1",))] == ["http://127.0.0.1:8000"]
-    with http.serving(http.apt_cacher, port=3142):
-        assert [url for url, _origin in proxies.listening(("127.0.0.1",))] == ["http://127.0.0.1:3142"]
-
-
 def test_an_answer_is_remembered_for_a_minute(tmp_path, monkeypatch):
     for name in ("http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
