@@ -7,13 +7,17 @@ that can be pasted, with the end of what it printed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
+import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from machinespawn.errors import MissingToolError, ProgramError
 from machinespawn.text import _
@@ -195,6 +199,31 @@ def failure(result: Result) -> ProgramError:
         status=result.status,
         output=tail,
     )
+
+
+@contextlib.contextmanager
+def stream(argv: Sequence[str], stdin: IO[bytes], *, ok: tuple[int, ...] = (0,)) -> Iterator[IO[bytes]]:
+    """Run argv between stdin and the stream that is given: its output, read while the block lasts.
+
+    Raises ProgramError at the end of the block when the exit status is not in
+    ok; to stop reading early is no failure. A block that raises ends the program.
+    """
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            [require(argv[0]), *argv[1:]], env=CLEAN_ENVIRONMENT, stdin=stdin, stdout=subprocess.PIPE, stderr=errors
+        )
+        assert process.stdout is not None
+        try:
+            with process.stdout:
+                yield process.stdout
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            status = process.wait()
+        if status not in (*ok, -signal.SIGPIPE):
+            errors.seek(0)
+            raise failure(Result(tuple(argv), status, "", errors.read().decode(errors="replace")))
 
 
 def spawn(
