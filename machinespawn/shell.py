@@ -42,6 +42,7 @@ PACKAGE_OF = {
     "xz": "xz-utils",
     "zstd": "zstd",
     "nsenter": "util-linux",
+    "setpriv": "util-linux",
     "journalctl": "systemd",
 }
 """The Debian package of each program that we start."""
@@ -69,6 +70,8 @@ class Inside:
 
     leader: int
     cgroups: tuple[Path, ...] = ()
+    capabilities: str = ""
+    """setpriv's --bounding-set, for a machine without a user namespace; empty: unbounded."""
 
 
 Target = Local | Chroot | Inside
@@ -119,8 +122,13 @@ def command_line(argv: Sequence[str], on: Target, environment: Mapping[str, str]
                 "--",
                 *argv,
             ]
-        case Inside(leader):
-            return ["nsenter", f"--target={leader}", "--all", "--", *argv]
+        case Inside(leader, _cgroups, capabilities):
+            return [*bounding(capabilities), "nsenter", f"--target={leader}", "--all", "--", *argv]
+
+
+def bounding(capabilities: str) -> list[str]:
+    """What goes before a program that must not have more capabilities than these (setpriv's --bounding-set)."""
+    return ["setpriv", f"--bounding-set={capabilities}", "--"] if capabilities else []
 
 
 def _escaped(path: Path | str) -> str:
@@ -252,6 +260,8 @@ def replace(argv: Sequence[str], *, env: Mapping[str, str], cgroups: tuple[Path,
     """Become argv: streams, signals and exit status are then its own. Does not return."""
     program = require(argv[0])
     _joiner(cgroups)()
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)  # Python ignores them, and so would the program
     os.closerange(3, 65536)
     os.execve(program, list(argv), dict(env))
 

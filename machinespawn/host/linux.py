@@ -1,9 +1,11 @@
-"""The system calls that Python 3.11 lacks: mount, umount2, unshare, renameat2, openat2, prctl, syncfs."""
+"""The system calls that Python 3.11 lacks: mount, umount2, unshare, setns, renameat2, openat2, prctl, syncfs."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
@@ -48,6 +50,18 @@ def unmount(target: Path) -> None:
 def unshare(flags: int) -> None:
     """unshare(2)."""
     _checked(_libc.unshare(flags))
+
+
+@contextlib.contextmanager
+def children_in(pidfd: int) -> Iterator[None]:
+    """What is forked in the block starts in the pid namespace of that process."""
+    ours = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _checked(_libc.setns(pidfd, CLONE_NEWPID))
+        yield
+    finally:
+        _checked(_libc.setns(ours, CLONE_NEWPID))
+        os.close(ours)
 
 
 def die_with_parent(signal: int) -> None:
