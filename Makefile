@@ -83,7 +83,6 @@ lint: root python test-packages $(VENV)/.installed
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/lint-imports
 
 bench: root python test-packages $(VENV)/.installed
 	$(VENV)/bin/python -m tests.bench.build
@@ -92,6 +91,6 @@ soak: root python test-packages $(VENV)/.installed
 	$(VENV)/bin/python -m tests.bench.soak
 
 clean:
-	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache
 	find machinespawn tests -name __pycache__ -prune -exec rm -rf {} +
 	find cache -mindepth 1 ! -name README.md ! -name CACHEDIR.TAG -delete
