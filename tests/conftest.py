@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.roots import Root, temporary_root
 
 UNPROVEN = Path(__file__).parent / "unproven.md"
 
@@ -32,3 +35,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Name the skipped tests that failed the run."""
     for report in _unexcused(terminalreporter.config):
         terminalreporter.write_line(f"skipped without a reason in tests/unproven.md: {report.nodeid}", red=True)
+
+
+@pytest.fixture(scope="session")
+def root() -> Iterator[Root]:
+    """A root for the whole run: what one test has built and downloaded, the next one finds."""
+    with temporary_root() as made:
+        yield made
+
+
+@pytest.fixture
+def fresh_root() -> Iterator[Root]:
+    """A root for one test."""
+    with temporary_root() as made:
+        yield made

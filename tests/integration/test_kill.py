@@ -1,0 +1,104 @@
+"""A build killed at any moment leaves nothing behind, and the next one succeeds.
+
+MACHINESPAWN_KILLS says how many kills each driver gets: 5 here, 50 in make soak.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.roots import Root
+
+KILLS = int(os.environ.get("MACHINESPAWN_KILLS", "5"))
+RECIPE = "debian-bookworm"
+
+
+def build(root: Path, driver: str) -> subprocess.Popen[str]:
+    argv = [sys.executable, "-m", "machinespawn", "--root", str(root), RECIPE, "bread", "--driver", driver]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def pid_namespaces() -> set[str]:
+    """Every pid namespace that has a process: a build's is one more."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                found.add(os.readlink(entry / "ns/pid"))
+            except OSError:
+                continue
+    return found
+
+
+def left_behind(root: Path, namespaces: set[str]) -> dict[str, list[str]]:
+    """What a killed build may not leave. Staging without a holder may stay until the next command."""
+    machines = root / "var/lib/machines"
+    return {
+        "machines": [path.name for path in machines.glob("[!.]*")],
+        "mounts": [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(root) in line],
+        "processes": sorted(pid_namespaces() - namespaces),
+    }
+
+
+def settled(root: Path, namespaces: set[str]) -> dict[str, list[str]]:
+    """left_behind, once the kernel has had the time to end the namespace's processes."""
+    for _attempt in range(100):
+        left = left_behind(root, namespaces)
+        if not left["processes"]:
+            return left
+        time.sleep(0.05)
+    return left
+
+
+def forget(root: Path) -> None:
+    """Make the next build a cold one; what a kill left in staging stays for it to sweep."""
+    shutil.rmtree(root / "var/cache/machinespawn", ignore_errors=True)
+    for layer in (root / "var/lib/machinespawn/layers").glob("[!.]*"):
+        shutil.rmtree(layer)
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("driver", ["mmdebstrap", "debootstrap"])
+def test_killed_builds_leave_nothing(fresh_root: Root, driver: str, capsys: pytest.CaptureFixture[str]) -> None:
+    root = fresh_root.path
+    began = time.monotonic()
+    whole = build(root, driver)
+    output, _none = whole.communicate()
+    assert whole.returncode == 0, output
+    length = time.monotonic() - began
+    shutil.rmtree(root / "var/lib/machines/bread")
+    namespaces = pid_namespaces()
+
+    counts = {"killed": 0, "finished first": 0, "staging swept": 0}
+    for number in range(KILLS):
+        forget(root)
+        process = build(root, driver)
+        try:
+            process.wait(timeout=(number + 0.5) / KILLS * length)
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)  # the parent alone
+            counts["killed"] += 1
+        else:
+            counts["finished first"] += 1
+            shutil.rmtree(root / "var/lib/machines/bread")
+        process.communicate()
+        counts["staging swept"] += len(fresh_root.staged())
+        assert settled(root, namespaces) == {"machines": [], "mounts": [], "processes": []}
+
+    sealed = len(list((root / "var/lib/machinespawn/layers").glob("[!.]*")))
+    last = build(root, driver)
+    output, _none = last.communicate()
+    assert last.returncode == 0, output
+    assert (root / "var/lib/machines/bread/etc/os-release").exists()
+    assert not fresh_root.staged()
+    assert settled(root, namespaces) == {"machines": ["bread"], "mounts": [], "processes": []}
+    with capsys.disabled():
+        print(f"\n{driver}: a build takes {length:.1f} s; {counts}; {sealed} layers taken over; nothing left")
