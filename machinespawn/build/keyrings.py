@@ -14,13 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from machinespawn import shell
-from machinespawn.config import Config, share
+from machinespawn.config import Config
 from machinespawn.errors import MissingToolError, TrustError
 from machinespawn.files import write_atomic
-from machinespawn.host import apt
+from machinespawn.host import apt, keyfiles
 from machinespawn.text import _
-
-SYSTEM_DIRECTORIES = (Path("/usr/share/keyrings"), Path("/etc/apt/keyrings"), Path("/etc/apt/trusted.gpg.d"))
 
 
 @dataclass(frozen=True)
@@ -64,16 +62,13 @@ def find(names: tuple[str, ...], config: Config, *, package: str = "") -> tuple[
     one, then where Debian's packages put them. ``package`` is the Debian
     package that carries them, for the hint of the MissingToolError.
     """
-    directories = (*(path / "keyrings" for path in (*config.recipe_path, share() / "recipes")), *SYSTEM_DIRECTORIES)
     found = []
     for name in names:
-        candidates = [Path(name)] if "/" in name else [directory / name for directory in directories]
-        path = next((path for path in candidates if path.is_file()), None)
+        path = keyfiles.locate(name, config)
         if path is None:
+            searched = ", ".join(str(place.parent) for place in keyfiles.places(name, config))
             raise MissingToolError(
-                _("there is no keyring {name}; it was looked for in {places}").format(
-                    name=name, places=", ".join(str(path.parent) for path in candidates)
-                ),
+                _("there is no keyring {name}; it was looked for in {places}").format(name=name, places=searched),
                 _how_to_get(name, package),
             )
         found.append(path)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from machinespawn.architecture import native as native
 from machinespawn.errors import MissingToolError, UsageError
+from machinespawn.host import detached
 from machinespawn.shell import CLEAN_ENVIRONMENT
 from machinespawn.text import _
 
@@ -166,37 +167,8 @@ def _registry() -> Iterator[int]:
         os.stat(REGISTRY / "status")
         descriptor = os.open(REGISTRY, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
-        descriptor = _detached_mount("binfmt_misc")
+        descriptor = detached.filesystem("binfmt_misc")
     try:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
-_FSCONFIG_CMD_CREATE = 6
-
-
-def _detached_mount(kind: str) -> int:
-    """A file system of that kind, attached nowhere, gone when the descriptor is closed. Raises OSError."""
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def call(number: int, *arguments: object) -> int:
-        result = int(libc.syscall(number, *arguments))
-        if result < 0:
-            error = ctypes.get_errno()
-            raise OSError(error, os.strerror(error), kind)
-        return result
-
-    context = call(_FSOPEN, kind.encode(), 1)
-    try:
-        call(_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
-        mount = call(_FSMOUNT, context, 1, 0)
-    finally:
-        os.close(context)
-    try:
-        return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=mount)  # the mount's own is O_PATH
-    finally:
-        os.close(mount)
