@@ -72,4 +72,6 @@ def _snapshot(recipe: Recipe, source: AptSource, suite: Suite, date: str) -> str
             _("recipe {name} names no snapshot archive").format(name=recipe.name),
             _("set apt: snapshot: URL in a recipe that extends it"),
         )
-    return source.snapshot.format(archive=suite.archive, date=f"{match[1]}T{match[2] or '000000'}Z")
+    given = dict(source.mirrors)
+    archive = given.get(suite.archive, given["main"])[0].rstrip("/").rpartition("/")[2]
+    return source.snapshot.format(archive=archive, date=f"{match[1]}T{match[2] or '000000'}Z")

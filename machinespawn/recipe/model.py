@@ -35,7 +35,8 @@ class AptSource:
     script: str = ""
     """debootstrap's script, where it has none of the suite's name: sid or gutsy."""
     snapshot: str = ""
-    """URL of the archive at a date; holds {archive} and {date} (YYYYMMDDTHHMMSSZ)."""
+    """URL of the archive at a date; holds {date} (YYYYMMDDTHHMMSSZ) and may hold {archive}: the last part of the
+    path of the suite's first mirror here, such as debian-security."""
     accept_expired_release: bool = False
     """For ends of life only: the last Release of a dead suite is past its Valid-Until."""
     accept_expired_keys: bool = False
