@@ -44,16 +44,15 @@ MAX_WEIGHT = 5_000_000
 def read_text(path: Path, error: type[MachinespawnError] = RecipeError) -> tuple[str, os.stat_result]:
     """The text of a regular file and the status of that very file. Never blocks."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        with open(path, "rb", opener=_open) as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise fault(str(path), "", _("is no regular file"), "", error)
+            data = stream.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise NotFoundError(_("{path} does not exist").format(path=path)) from None
     except OSError as problem:
         raise fault(str(path), "", _("cannot be read: {problem}").format(problem=problem.strerror), "", error) from None
-    with open(descriptor, "rb") as stream:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise fault(str(path), "", _("is no regular file"), "", error)
-        data = stream.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise fault(str(path), "", _("is larger than {size} bytes").format(size=MAX_BYTES), "", error)
     try:
@@ -61,6 +60,10 @@ def read_text(path: Path, error: type[MachinespawnError] = RecipeError) -> tuple
     except UnicodeDecodeError as problem:
         place = Place(str(path), data[: problem.start].count(b"\n") + 1)
         raise fault(place, "", _("is not UTF-8"), _("save the file as UTF-8"), error) from None
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)  # a pipe without a writer must not hold us up
 
 
 def parse(text: str, file: str, error: type[MachinespawnError] = RecipeError) -> Table:

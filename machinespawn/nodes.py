@@ -18,7 +18,7 @@ REPLACE, APPEND = "!replace", "!append"
 _NULL = re.compile(r"|~|null|Null|NULL")
 _SWITCH = re.compile(r"true|True|TRUE|false|False|FALSE")
 _NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?")
-_PLAIN_KEY = re.compile(r"[\w./@:+-]{1,64}")
+_PLAIN_KEY = re.compile(r"[\w./@:+<-]{1,64}")
 LONGEST = 64
 """Characters of a hostile word that are shown and compared."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -72,10 +73,9 @@ def find(name: str, config: Config, *, skip: Path | None = None) -> Path:
         if not os.path.isfile(name):
             raise NotFoundError(_("there is no recipe file {path}").format(path=name))
         return Path(name)
-    if RECIPE.fits(name):
-        path = _by_name(name, config, skip) or _by_alias(name, config, skip)
-        if path is not None:
-            return path
+    path = _by_name(name, config, skip) or (_by_alias(name, config, skip) if RECIPE.fits(name) else None)
+    if path is not None:
+        return path
     raise NotFoundError(
         _("there is no recipe {name!r}").format(name=name[:64]),
         did_you_mean(name, _all_names(config)) or "machinespawn recipes list",
@@ -157,8 +157,11 @@ def _by_alias(name: str, config: Config, skip: Path | None) -> Path | None:
     return _by_name(claims[0][0].stem, config, skip) if claims else None
 
 
-def _all_names(config: Config) -> list[str]:
-    return [name for entry in entries(config, abstract=True) for name in (entry.name, *entry.aliases)]
+def _all_names(config: Config) -> Iterator[str]:
+    for path, _origin in _files(config):
+        yield path.stem
+        with contextlib.suppress(MachinespawnError, OSError):
+            yield from (alias for alias, _place in source.aliases(source.read(path, config)))
 
 
 def _entry(path: Path, origin: Origin, read: Read, config: Config) -> Entry:

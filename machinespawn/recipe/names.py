@@ -74,7 +74,7 @@ UNIT_SUFFIXES = tuple(
 class Rule:
     """What a text must match as a whole, what to call it, and one that does."""
 
-    pattern: re.Pattern[str]
+    pattern: str
     what: str
     example: str
     longest: int = 4096
@@ -82,17 +82,17 @@ class Rule:
 
     def fits(self, text: str) -> bool:
         """Whether the whole text matches."""
-        return len(text) <= self.longest and self.pattern.fullmatch(text) is not None
+        return len(text) <= self.longest and re.fullmatch(self.pattern, text) is not None
 
 
 def _rule(pattern: str, what: str, example: str, longest: int = 4096) -> Rule:
-    return Rule(re.compile(pattern), what, example, longest)
+    return Rule(pattern, what, example, longest)
 
 
 _URL_CHARACTERS = r"[A-Za-z0-9._~:/?#@!$&()*+,;=%-]*"
 _HOST = r"(?:[A-Za-z0-9._~%:-]+@)?(?:[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
 _URL = rf"(?:https?://{_HOST}(?:/{_URL_CHARACTERS})?|file:///{_URL_CHARACTERS})"
-_PRINTABLE = r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
+_PRINTABLE = r"[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 _KEY_TYPES = r"ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)|sk-(?:ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com"
 _DEBIAN_PACKAGE = r"[a-z0-9](?:[a-z0-9+.-]*[a-z0-9+.])?"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from machinespawn.errors import MachinespawnError
@@ -155,7 +155,7 @@ class Section:
             case None:
                 return ()
             case Items(items=items):
-                return tuple((f"{inside}[{index}]", item) for index, item in enumerate(items))
+                return tuple((f"{inside}[{index}]", item) for index, item in _numbered(items))
             case Scalar(kind="text" | "number") as node if single:
                 return ((inside, node),)
             case _:
@@ -169,7 +169,7 @@ class Section:
         if scalar.kind == "switch":
             hint = _('write it in quotes: "{text}"').format(text=scalar.text)
             raise fault(node.place, key, _("is true or false, not {what}").format(what=rule.what), hint)
-        if not (scalar.text == "" and empty) and not rule.fits(scalar.text):
+        if not (rule.fits(scalar.text) if scalar.text else empty):
             raise fault(scalar.place, key, *_misfit(scalar.text, rule))
         return scalar.text
 
@@ -184,6 +184,15 @@ class Section:
         if self.render is None:
             raise fault(node.place, key, _("takes no template"), _("write the value itself"))
         return self.render.scalar(node, key)
+
+
+def _numbered(items: tuple[Node, ...]) -> Iterator[tuple[int, Node]]:
+    """Each with its number in the file that it comes from: a child's list follows its parent's."""
+    counts: dict[str, int] = {}
+    for item in items:
+        index = counts.setdefault(item.place.file, 0)
+        counts[item.place.file] += 1
+        yield index, item
 
 
 def _misfit(text: str, rule: Rule) -> tuple[str, str]:
