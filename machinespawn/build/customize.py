@@ -158,14 +158,15 @@ BUILD_LEFTOVERS = (
 BUILD_DIRECTORIES = ("var/cache/apt", "var/lib/apt/lists", "var/log/apt", "tmp", "var/tmp", "run", "dev")
 
 
-def tidy(tree: Path, *, bootstrap: bool) -> None:
-    """Take out of a tree what the build has put there: caches, logs, host names, ids, keys."""
+def tidy(tree: Path, *, sources: bool) -> None:
+    """Take out of a tree what the build has put there: caches, logs, host names, ids, keys, its sources of packages."""
     for path in BUILD_LEFTOVERS:
         if path != "etc/resolv.conf" or not inside.is_link(tree, path):
             inside.remove(tree, path)
     for path in BUILD_DIRECTORIES:
         inside.empty(tree, path)
-    if bootstrap:  # written again by the last stage; mmdebstrap splits it into files
+    if sources:  # those of the build: the last stage writes the machine's own
+        inside.remove(tree, "etc/apt/sources.list")
         inside.empty(tree, "etc/apt/sources.list.d")
     for name in inside.names(tree, "etc/ssh"):
         if name.startswith("ssh_host_"):

@@ -85,7 +85,7 @@ def _make(
                     _packages(plan, config, space, log, use_cache=use_cache)
                 case _:
                     customize.apply(plan, space.root, log)
-            customize.tidy(space.root, bootstrap=not below)
+            customize.tidy(space.root, sources=bool(plan.indexes) and not below)
             installed = _installed(space.root)
         remove_tree(work)
         layers.seal(

@@ -68,7 +68,6 @@ class Contenders:
     def warm(self) -> None:
         self.ours(self.directory / "warm", "bread", "--replace")
 
-
     def mmdebstrap(self) -> None:
         lines = "".join(
             f"deb [signed-by={self.keyring}] {each.urls[0]} {each.suite.name} {' '.join(each.components)}\n"
@@ -113,7 +112,9 @@ def main() -> None:
 
 
 def report(recipe: str, rounds: int, seconds: dict[str, list[float]]) -> None:
-    print(f"{recipe}, {rounds} rounds, {os.cpu_count()} cores; seconds, and the ratio to plain mmdebstrap round by round")
+    print(
+        f"{recipe}, {rounds} rounds, {os.cpu_count()} cores; seconds, ratio to plain mmdebstrap"
+    )
     print(f"{'':34}{'min':>8}{'median':>8}{'max':>8}{'ratio':>8}")
     base = seconds["plain mmdebstrap"]
     for name, values in seconds.items():
