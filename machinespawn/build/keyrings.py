@@ -220,8 +220,13 @@ def _seconds(stamp: str) -> int:
     )
 
 
-def counted(found: tuple[Signature, ...], keyring: Path, *, accept_expired_keys: bool) -> tuple[Signature, ...]:
-    """The signatures that count, at least one; else a TrustError that says why none does."""
+def counted(
+    found: tuple[Signature, ...], keyring: Path, *, accept_expired_keys: bool, what: str = ""
+) -> tuple[Signature, ...]:
+    """The signatures that count, at least one; else a TrustError that says why none does.
+
+    ``what``: what was signed, if it is no Release file.
+    """
     verdicts = ("GOODSIG", "EXPKEYSIG") if accept_expired_keys else ("GOODSIG",)
     good = [
         signature
@@ -232,7 +237,10 @@ def counted(found: tuple[Signature, ...], keyring: Path, *, accept_expired_keys:
         return tuple(good)
     reasons = [_reason(signature, keyring) for signature in found]
     raise TrustError(
-        _("the Release file is not to be trusted: {reasons}").format(reasons="; ".join(reasons)), _hint(found)
+        _("{what} is not to be trusted: {reasons}").format(
+            what=what or _("the Release file"), reasons="; ".join(reasons)
+        ),
+        _hint(found),
     )
 
 

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from machinespawn.build.archive import attributes
+from machinespawn.build.archive.attributes import raw
 from machinespawn.build.archive.tar import Damaged, Reader, members, parts
 from machinespawn.errors import BuildError, TrustError
 from machinespawn.files import remove_tree
@@ -22,8 +24,6 @@ from machinespawn.text import _
 DEPTH_MAX = 256
 """Directories inside one another; what removes trees goes about it recursively."""
 WHITEOUT, META, OPAQUE = b".wh.", b".wh..wh.", b".wh..wh..opq"
-XATTR = "SCHILY.xattr."
-_ACLS = ("system.posix_acl_access", "system.posix_acl_default")
 
 
 @dataclass(frozen=True)
@@ -88,15 +88,15 @@ class _Tree:
         names = _checked(member.name, member)[self._rules.strip :]
         if not names:
             if member.isdir():
-                self._times[b"/"] = _nanoseconds(member)
+                self._times[b"/"] = attributes.nanoseconds(member)
             elif not self._rules.strip:
                 raise _refused(member, _("only a directory can be the top of a tree"))
             return
-        last = _bytes(names[-1])
+        last = raw(names[-1])
         if self._rules.layer and last.startswith(WHITEOUT):
             self._hide(names, last, member)
             return
-        if self._rules.layer and any(_bytes(name).startswith(META) for name in names):
+        if self._rules.layer and any(raw(name).startswith(META) for name in names):
             return  # aufs kept its books under such names
         path = self._place(names, member)
         try:
@@ -111,8 +111,8 @@ class _Tree:
         if member.isdir():
             self._directory(path, member)
         elif member.issym():
-            _replacing(path, lambda: os.symlink(_bytes(member.linkname), path))
-            _finish(path, member)
+            _replacing(path, lambda: os.symlink(raw(member.linkname), path))
+            attributes.apply(path, member)
         elif member.islnk():
             self._link(path, names, member)
         elif member.isreg():
@@ -126,10 +126,10 @@ class _Tree:
         if self._parent != names[:-1]:
             self._real = self._directories(names[:-1], member)
             self._parent = names[:-1]
-        return self._real + b"/" + _bytes(names[-1])
+        return self._real + b"/" + raw(names[-1])
 
     def _directories(self, names: tuple[str, ...], member: tarfile.TarInfo) -> bytes:
-        real = os.path.realpath(b"/" + b"/".join(_bytes(name) for name in names))
+        real = os.path.realpath(b"/" + b"/".join(raw(name) for name in names))
         real = real.rstrip(b"/")
         if len(names) > DEPTH_MAX or real.count(b"/") > DEPTH_MAX:
             raise _refused(member, _("it lies more than {depth} directories deep").format(depth=DEPTH_MAX))
@@ -149,15 +149,15 @@ class _Tree:
             if not stat.S_ISDIR(os.lstat(path).st_mode):
                 os.unlink(path)
                 os.mkdir(path, 0o700)
-        _finish(path, member)
-        self._times[path] = _nanoseconds(member)
+        attributes.apply(path, member)
+        self._times[path] = attributes.nanoseconds(member)
 
     def _link(self, path: bytes, names: tuple[str, ...], member: tarfile.TarInfo) -> None:
         target = _checked(member.linkname, member)[self._rules.strip :]
         if target in self.left_out:
             self.left_out.add(names)
             return
-        source = b"/" + b"/".join(_bytes(name) for name in target)
+        source = b"/" + b"/".join(raw(name) for name in target)
         if os.path.lexists(path) and os.path.samestat(os.lstat(path), os.lstat(source)):
             return
         _replacing(path, lambda: os.link(source, path, follow_symlinks=False))
@@ -210,7 +210,7 @@ def _file(path: bytes, member: tarfile.TarInfo, reader: Reader) -> None:
             _sparse(descriptor, member, reader)
         else:
             reader.copy(member.size, descriptor)
-        _finish(descriptor, member)
+        attributes.apply(descriptor, member)
     finally:
         os.close(descriptor)
 
@@ -225,53 +225,6 @@ def _sparse(descriptor: int, member: tarfile.TarInfo, reader: Reader) -> None:
     os.ftruncate(descriptor, member.size)
 
 
-def _finish(target: bytes | int, member: tarfile.TarInfo) -> None:
-    """Owner, mode, attributes and time, in this order: each may be lost by the one before."""
-    link = member.issym()
-    os.chown(target, _owner(member.uid), _owner(member.gid), follow_symlinks=not link)
-    if not link:
-        os.chmod(target, member.mode & 0o7777)
-    for name, value in member.pax_headers.items():
-        if name.startswith(XATTR) and _wanted(name.removeprefix(XATTR)):
-            _set_attribute(target, name.removeprefix(XATTR), _bytes(value))
-    if not member.isdir():
-        time = _nanoseconds(member)
-        if isinstance(target, int):
-            os.utime(target, ns=(time, time))
-        else:
-            os.utime(target, ns=(time, time), follow_symlinks=False)
-
-
-def _wanted(name: str) -> bool:
-    """Not trusted.* and user.overlay.*, which would tell an overlay mount to look elsewhere; no host's labels."""
-    if name.startswith("user."):
-        return not name.startswith("user.overlay.")
-    return name == "security.capability" or name in _ACLS
-
-
-def _set_attribute(target: bytes | int, name: str, value: bytes) -> None:
-    try:
-        if isinstance(target, int):
-            os.setxattr(target, name, value)
-        else:
-            os.setxattr(target, name, value, follow_symlinks=False)
-    except OSError as error:
-        lost_in_silence = name.startswith("user.") and error.errno in (errno.ENOTSUP, errno.EPERM)
-        if not lost_in_silence:  # a link or a file system that has none
-            raise
-
-
-def _owner(number: int) -> int:
-    if not 0 <= number < 0xFFFFFFFF:  # -1 would mean: leave it
-        raise Damaged(_("a member whose owner is {number}").format(number=number))
-    return number
-
-
-def _nanoseconds(member: tarfile.TarInfo) -> int:
-    """Its time; 0 for one that no file system takes, not-a-number included."""
-    return round(member.mtime * 1e9) if 0 <= member.mtime < 1 << 33 else 0
-
-
 def _replacing(path: bytes, make: Callable[[], None]) -> None:
     try:
         make()
@@ -282,11 +235,6 @@ def _replacing(path: bytes, make: Callable[[], None]) -> None:
 
 def _path(path: bytes) -> Path:
     return Path(os.fsdecode(path))
-
-
-def _bytes(text: str) -> bytes:
-    """As it stood in the archive, whatever the locale."""
-    return text.encode("utf-8", "surrogateescape")
 
 
 def _checked(name: str, member: tarfile.TarInfo) -> tuple[str, ...]:
