@@ -88,7 +88,7 @@ bench: root python test-packages $(VENV)/.installed
 	$(VENV)/bin/python -m tests.bench.build
 
 soak: root python test-packages $(VENV)/.installed
-	$(VENV)/bin/python -m tests.bench.soak
+	MACHINESPAWN_KILLS=50 $(VENV)/bin/python -m pytest -s --timeout 0 tests/integration/test_kill.py
 
 clean:
 	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache

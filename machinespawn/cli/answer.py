@@ -18,23 +18,34 @@ from machinespawn.errors import EXEC_FAILED, MachinespawnError, UsageError
 from machinespawn.text import _
 
 INTERRUPTED = 130
-"""128 and the number of SIGINT, as a shell has it."""
+BROKEN_PIPE = 141
+"""128 and the numbers of SIGINT and SIGPIPE, as a shell has them."""
 
 
-def give(call: Call, data: Any, render: Callable[[], None]) -> None:
-    """Print data: the envelope with --json, else what render prints."""
+def give(call: Call, data: Any, render: Callable[[], None], error: MachinespawnError | None = None) -> int:
+    """Print data, the envelope with --json, else what render prints; gives the exit status.
+
+    With ``error`` the data is the answer all the same, but not a good one.
+    """
     settle(call.voice)
     if call.json:
-        _envelope({"success": True, "data": as_json(data), "error": None})
+        _envelope(as_json(data), _described(error, error.exit_code) if error else None)
     else:
         render()
-    sys.stdout.flush()  # what a closed pipe does to it belongs to this command, not to the interpreter's end
+        sys.stdout.flush()  # what a closed pipe does to it belongs here, not to the interpreter's end
+        if error:
+            _tell(error.message, error.hint)
+    return error.exit_code if error else 0
 
 
-def _envelope(content: dict[str, Any]) -> None:
+def _envelope(data: Any, error: Mapping[str, Any] | None) -> None:
     import json
 
-    print(json.dumps(content), flush=True)
+    print(json.dumps({"success": error is None, "data": data, "error": error}), flush=True)
+
+
+def _described(error: MachinespawnError, status: int, code: str = "") -> dict[str, Any]:
+    return {"code": code or error.code, "message": error.message, "hint": error.hint, "exit_code": status}
 
 
 def as_json(value: Any) -> Any:
@@ -87,17 +98,21 @@ def _drawn_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def fail(call: Call, problem: BaseException) -> int:
     """Print what went wrong, and give the status to exit with."""
     settle(call.voice)
-    if isinstance(problem, (KeyboardInterrupt, click.Abort)):
-        return _tell(call, "interrupted", _("interrupted"), "", INTERRUPTED)
     if isinstance(problem, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
-        return 141
-    error = known(call, problem)
-    if call.verbosity > 0 and error is not problem:
+        return BROKEN_PIPE
+    interrupted = isinstance(problem, (KeyboardInterrupt, click.Abort))
+    error = MachinespawnError(_("interrupted")) if interrupted else known(call, problem)
+    if call.verbosity > 0 and error is not problem and not interrupted:
         import traceback
 
         traceback.print_exception(problem, file=sys.stderr)
-    return _tell(call, error.code, error.message, error.hint, EXEC_FAILED if call.exec_status else error.exit_code)
+    status = INTERRUPTED if interrupted else EXEC_FAILED if call.exec_status else error.exit_code
+    if call.json:
+        _envelope(None, _described(error, status, "interrupted" if interrupted else ""))
+    else:
+        _tell(error.message, error.hint)
+    return status
 
 
 def known(call: Call, problem: BaseException) -> MachinespawnError:
@@ -125,13 +140,8 @@ def known(call: Call, problem: BaseException) -> MachinespawnError:
     )
 
 
-def _tell(call: Call, code: str, message: str, hint: str, status: int) -> int:
-    if call.json:
-        error = {"code": code, "message": message, "hint": hint, "exit_code": status}
-        _envelope({"success": False, "data": None, "error": error})
-        return status
+def _tell(message: str, hint: str) -> None:
     colour = False if os.environ.get("NO_COLOR") else None
     click.echo(click.style(_("error: "), fg="red", bold=True) + message, err=True, color=colour)
     if hint:
         click.echo(click.style(_("hint: "), fg="cyan", bold=True) + hint, err=True, color=colour)
-    return status

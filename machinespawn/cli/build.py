@@ -174,7 +174,7 @@ def clean_cache(call: Call, dry_run: bool) -> None:
         for path in freed.paths if dry_run or call.verbosity > 0 else ():
             print(path)
         text = _("{layers} layers and {downloads} downloads, {size}")
-        summary = text.format(layers=freed.layers, downloads=freed.downloads, size=quantity(freed.bytes))
+        summary = text.format(layers=len(freed.layers), downloads=freed.downloads, size=quantity(freed.bytes))
         print(
             _("would free {summary}").format(summary=summary)
             if dry_run

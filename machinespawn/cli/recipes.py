@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import date
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -34,13 +35,7 @@ def show(call: Call, recipe: str, variables: tuple[str, ...]) -> None:
 
     resolved = load.load(recipe, call.config(), variables=dict(definitions(variables)))
 
-    def tell() -> None:
-        import yaml
-
-        said = {name: value for name, value in as_json(resolved).items() if value not in ("", [], None)}
-        print(yaml.safe_dump(said, sort_keys=False, allow_unicode=True), end="")
-
-    give(call, resolved, tell)
+    give(call, resolved, lambda: _resolved(as_json(resolved)))
 
 
 @command("check", root=False, help=_("Check recipes: those named (or files), or every one there is."))
@@ -71,14 +66,38 @@ recipes = group(
 
 
 def _entries(entries: tuple[Entry, ...]) -> None:
-    rows = []
+    rows, today = [], date.today()
     for entry in entries:
         remarks = [_("wrong: see machinespawn recipes check")] if entry.error else []
         if entry.unproven:
             remarks.append(_("unproven"))
         if entry.end_of_life:
-            remarks.append(_("end of life {date}").format(date=entry.end_of_life))
+            text = _("until {date}") if entry.end_of_life >= today else _("ended {date}")
+            remarks.append(text.format(date=entry.end_of_life))
         if entry.origin != "shipped":
             remarks.append(entry.path)
         rows.append((entry.name, entry.description, ", ".join(entry.aliases), ", ".join(remarks)))
     table((_("recipe"), _("what"), _("aliases"), _("remarks")), rows)
+
+
+def _resolved(recipe: dict[str, Any]) -> None:
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        pass
+
+    def text(dumper: Dumper, value: str) -> yaml.Node:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+    Dumper.add_representer(str, text)
+    print(yaml.dump(_said(recipe), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=100), end="")
+
+
+def _said(value: Any, name: str = "") -> Any:
+    """The recipe without what it leaves empty; modes as people write them."""
+    if isinstance(value, dict):
+        said = {key: _said(item, key) for key, item in value.items()}
+        return {key: item for key, item in said.items() if item not in ("", [], {}, None)}
+    if isinstance(value, list):
+        return [_said(item) for item in value]
+    return f"{value:04o}" if name == "mode" else value

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import click
 
 from machinespawn.cli.answer import INTERRUPTED
-from machinespawn.cli.main import PROGRAM, commands
+from machinespawn.cli.call import PROGRAM
+from machinespawn.cli.main import commands
 from machinespawn.errors import EXEC_FAILED, classes
 
 WIDTH = 100
