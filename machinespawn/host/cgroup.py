@@ -125,6 +125,18 @@ def processes(name: str) -> frozenset[int]:
     return frozenset(found)
 
 
+def frozen(name: str) -> bool:
+    """Whether the machine is frozen, in v2 or by v1's freezer."""
+    for directory in directories(name):
+        with contextlib.suppress(OSError):
+            if "frozen 1" in (directory / "cgroup.events").read_text().splitlines():
+                return True
+        with contextlib.suppress(OSError):
+            if (directory / "freezer.state").read_text().strip() == "FROZEN":
+                return True
+    return False
+
+
 def kill(name: str) -> bool:
     """End all that runs in the machine's groups, frozen or not; False if something stays."""
     for directory in directories(name):

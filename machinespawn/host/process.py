@@ -87,14 +87,16 @@ def send(process: Process, number: int) -> bool:
 def wait(processes: Iterable[Process], timeout: float) -> bool:
     """Wait until all of them have ended; False if that took more than timeout seconds."""
     deadline = time.monotonic() + timeout
-    for process in processes:
-        with held(process) as descriptor:
-            if descriptor is None:
-                continue
+    return all(_ends(process, max(0.0, deadline - time.monotonic())) for process in processes)
+
+
+def _ends(process: Process, timeout: float) -> bool:
+    with held(process) as descriptor:
+        if descriptor is not None:
             poll = select.poll()
             poll.register(descriptor, select.POLLIN)
-            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            if not poll.poll(timeout * 1000):
                 return False
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(process.pid, os.WNOHANG)  # where it is a child of ours
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(process.pid, os.WNOHANG)  # where it is a child of ours
     return True

@@ -39,6 +39,7 @@ def run(
     pty: Callable[[], Pty],
     *,
     namespace: int | None = None,
+    started: Callable[[int], None] = lambda _pid: None,
     watch: Mapping[int, Callable[[], None]] | None = None,
     copy_to: int | None = None,
 ) -> int:
@@ -46,7 +47,7 @@ def run(
 
     ``pty`` makes a pseudo terminal, and is asked if a stream of ours is one;
     ``namespace`` is a pidfd of a process whose pid namespace the program starts
-    in; ``watch`` holds descriptors and what to do when one of them has
+    in; ``started`` is told its pid; ``watch`` holds descriptors and what to do when one of them has
     something to read; ``copy_to`` gets the terminal's output too.
     """
     terminals = terminal.ours()
@@ -61,6 +62,7 @@ def run(
         relay = _Relay(os.pidfd_open(child), wakeup, pair, terminals, watch or {}, copy_to)
         stack.callback(os.close, relay.child)
         try:
+            started(child)
             relay.follow()
         except BaseException:
             os.kill(child, signal.SIGKILL)

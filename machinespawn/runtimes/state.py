@@ -20,10 +20,13 @@ from machinespawn.errors import BusyError
 from machinespawn.files import locked, remove_tree, write_atomic
 from machinespawn.host import cgroup, process
 from machinespawn.host.process import Process
+from machinespawn.store import trees
 from machinespawn.text import _
 
 STATE_FILE = "state.json"
 SOCKET = "notify"
+GONE_WITHIN = 5.0
+"""Seconds that a killed supervisor may take to go."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class RunState:
 
 def directory(config: Config, name: str) -> Path:
     """Where the state of a machine is kept while it runs."""
-    return config.run / name
+    return config.run / "machines" / name
 
 
 def write(config: Config, name: str, state: RunState) -> None:
@@ -68,13 +71,17 @@ def write(config: Config, name: str, state: RunState) -> None:
 
 def running(config: Config, name: str) -> RunState | None:
     """The state of a machine that runs (or starts, or stops), else None."""
+    state = _noted(config, name)
+    if state and state.leader is None:
+        state = dataclasses.replace(state, leader=process.init_below(state.supervisor.pid))
+    return None if state is None or state.word == "stopped" else state
+
+
+def _noted(config: Config, name: str) -> RunState | None:
     try:
-        state = RunState.parse((directory(config, name) / STATE_FILE).read_text())
+        return RunState.parse((directory(config, name) / STATE_FILE).read_text())
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
-    if state.leader is None:
-        state = dataclasses.replace(state, leader=process.init_below(state.supervisor.pid))
-    return None if state.word == "stopped" else state
 
 
 @contextlib.contextmanager
@@ -83,23 +90,31 @@ def lock(config: Config, name: str, patience: float = 0.0) -> Iterator[None]:
 
     Raises BusyError if somebody has it for more than patience seconds.
     """
+    with _patiently(config.locks / f"run-{name}", name, patience, shared=False):
+        yield
+
+
+@contextlib.contextmanager
+def tree_kept(config: Config, name: str) -> Iterator[None]:
+    """Nobody builds or removes the machine's tree meanwhile."""
+    with _patiently(trees.lock_file(config, name), name, 1.0, shared=True):  # a sweep has it for an instant
+        yield
+
+
+@contextlib.contextmanager
+def _patiently(path: Path, name: str, patience: float, *, shared: bool) -> Iterator[None]:
+    busy = _("another command is using machine {name}").format(name=name)
+    hint = _("wait until it is done and try again")
     deadline = time.monotonic() + patience
     with contextlib.ExitStack() as stack:
         while True:
             try:
-                stack.enter_context(
-                    locked(
-                        config.locks / f"run-{name}",
-                        wait=False,
-                        busy=_("another command is using machine {name}").format(name=name),
-                        hint=_("wait for it, or see 'machinespawn show {name}'").format(name=name),
-                    )
-                )
+                stack.enter_context(locked(path, wait=False, shared=shared, busy=busy, hint=hint))
                 break
             except BusyError:
                 if time.monotonic() >= deadline:
                     raise
-                time.sleep(0.05)
+                time.sleep(0.02)
         yield
 
 
@@ -110,7 +125,10 @@ def leftovers(config: Config, name: str) -> bool:
 
 def reclaim(config: Config, name: str) -> None:
     """End what is left of a run and clear it away; the caller has the lock, and the machine does not run."""
+    run = _noted(config, name)
     cgroup.kill(name)
+    if run:
+        process.wait([run.supervisor], GONE_WITHIN)
     cgroup.remove(name)
     remove_tree(directory(config, name))
 
