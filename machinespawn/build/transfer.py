@@ -185,9 +185,16 @@ def _asked(session: Session, url: str, headers: dict[str, str]) -> Iterator[Resp
                 if not answer.is_redirect:
                     yield answer
                     return
-                url = _redirected(url, answer.headers["Location"])
-    except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
-        raise NetworkError(_("{url} is no URL that can be fetched: {error}").format(url=url, error=error)) from error
+                url = redirected(url, answer.headers["Location"])
+    except (
+        requests.exceptions.InvalidURL,
+        requests.exceptions.InvalidSchema,
+        requests.exceptions.MissingSchema,
+    ) as error:
+        raise NetworkError(
+            _("{url} cannot be fetched: {error}").format(url=url, error=error),
+            _("write http://HOST/… or https://HOST/…"),
+        ) from error
     except requests.exceptions.SSLError as error:
         raise TrustError(
             _("{url}: the server cannot prove who it is: {error}").format(url=url, error=error),
@@ -200,7 +207,8 @@ def _asked(session: Session, url: str, headers: dict[str, str]) -> Iterator[Resp
     )
 
 
-def _redirected(url: str, location: str) -> str:
+def redirected(url: str, location: str) -> str:
+    """Where a redirect leads; TrustError where that is weaker than what was asked."""
     target = urljoin(url, location)
     before, after = urlsplit(url).scheme.lower(), urlsplit(target).scheme.lower()
     if after not in ("http", "https") or (before == "https" and after != "https"):

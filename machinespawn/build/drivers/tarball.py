@@ -66,11 +66,17 @@ def resolve(
     was asked within ``config.refresh`` seconds is believed as long as the
     archive that it names is in the cache too.
     """
-    began, wanted = time.time(), _hex(sha256)
-    found = _found(source, Web(config, proxy_of), wanted, verify)
+    wanted, began = _hex(sha256), time.time()
+    remembered, asked = Web(config, proxy_of), Web(config, proxy_of, began)
+    try:
+        found = _found(source, remembered, wanted, verify)
+    except (TrustError, NotFoundError):
+        if config.offline:
+            raise
+        found = _found(source, asked, wanted, verify)  # what is remembered may not all be of one day
     if not config.offline and not download.held(found.sha256, config):
         try:
-            found = _found(source, Web(config, proxy_of, began), wanted, verify)
+            found = _found(source, asked, wanted, verify)
         except NetworkError:
             progress.note(_("{url}: going by the checksums of its last visit").format(url=found.url))
     if found.verified_by.startswith("http://"):
