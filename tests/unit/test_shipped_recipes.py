@@ -318,12 +318,11 @@ def test_snapshots_are_where_the_distributions_keep_them(name: str, urls: dict[s
 
 @pytest.mark.parametrize("name", NAMES)
 def test_none_offers_resolved_on_the_hosts_network(name: str) -> None:
-    paths = {file.path: file.content for file in load(name, CONFIG, architecture="amd64").files}
+    contents = {file.path: file.content for file in load(name, CONFIG, architecture="amd64").files}
 
-    assert (
-        "\nConditionCapability=CAP_NET_ADMIN\n"
-        in paths["/etc/systemd/system/systemd-resolved.service.d/50-own-network.conf"]
-    )
+    for unit in ("systemd-resolved.service", "systemd-resolved-.socket"):
+        dropin = contents[f"/etc/systemd/system/{unit}.d/50-own-network.conf"]
+        assert "\n[Unit]\nConditionCapability=CAP_NET_ADMIN\n" in dropin
 
 
 @pytest.mark.parametrize("name", NAMES)
