@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from machinespawn.architecture import native
 from machinespawn.config import Config
-from machinespawn.errors import MachinespawnError, UsageError
+from machinespawn.errors import MachinespawnError, RecipeError, UsageError
 from machinespawn.nodes import unknown
 from machinespawn.recipe import archives, catalog, contents
 from machinespawn.recipe.heading import Heading
@@ -26,8 +26,8 @@ from machinespawn.recipe.names import (
     TIMEZONE,
     VARIANTS,
 )
-from machinespawn.recipe.section import Section, check_keys
-from machinespawn.recipe.source import KEYS, aliases
+from machinespawn.recipe.section import Section
+from machinespawn.recipe.source import Source, aliases
 from machinespawn.recipe.variables import renderer
 from machinespawn.text import _
 
@@ -43,17 +43,28 @@ def load(name_or_path: str, config: Config, *, variables: Mapping[str, str] = NO
     NotFoundError, TrustError; UsageError for a wrong -D or --arch.
     """
     sources = catalog.chain(catalog.find(name_or_path, config), config)
-    name, path = sources[0].name, sources[0].path
+    path = sources[0].path
     literal = Section(merged([source.table for source in sources]), "", None)
-    check_keys(literal.table, "", KEYS)
+    try:
+        return _resolved(sources[0], literal, config, variables, architecture)
+    except RecipeError as error:
+        if str(path) in error.message:
+            raise
+        told = _("{message} (in what {path} extends)").format(message=error.message, path=path)
+        raise RecipeError(told, error.hint) from error
+
+
+def _resolved(
+    source: Source, literal: Section, config: Config, variables: Mapping[str, str], architecture: str
+) -> Recipe:
     heading = Heading.parse(literal)
     if heading.abstract:
         raise _abstract(literal, heading, config)
     literal.need("distribution", "version")
     architectures = literal.pairs("architectures", ARCHITECTURE, ITS_ARCHITECTURE)
-    chosen = _chosen(architecture or native(), architectures, name)
+    chosen = _chosen(architecture or native(), architectures, source.name)
     builtins = {
-        "name": name,
+        "name": source.name,
         "distribution": heading.distribution,
         "version": heading.version,
         "codename": heading.codename,
@@ -61,9 +72,9 @@ def load(name_or_path: str, config: Config, *, variables: Mapping[str, str] = NO
         "distribution_arch": dict(architectures).get(chosen, chosen),
     }
     render = renderer(literal.section("variables", None), variables, builtins)
-    recipe = _recipe(dataclasses.replace(literal, render=render), name, heading, architectures)
-    own = tuple(alias for alias, _place in aliases(sources[0]))
-    return dataclasses.replace(recipe, path=str(path.absolute()), aliases=own)
+    recipe = _recipe(dataclasses.replace(literal, render=render), source.name, heading, architectures)
+    own = tuple(alias for alias, _place in aliases(source))
+    return dataclasses.replace(recipe, path=str(source.path.absolute()), aliases=own)
 
 
 def _recipe(section: Section, name: str, heading: Heading, architectures: Pairs) -> Recipe:

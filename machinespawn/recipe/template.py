@@ -67,6 +67,8 @@ class Renderer:
         place = Place(first.file, first.line + (lines[0] if lines else 0))
         if name in self.missing:
             hint = _("give it a value: -D {name}=VALUE").format(name=name)
+        elif name == "codename":
+            hint = _("the recipe has none: write a line  codename: …")
         else:
             hint = did_you_mean(name, self.values) or _("declare it under variables")
         return fault(place, key, problem, hint)

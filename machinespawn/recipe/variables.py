@@ -23,7 +23,7 @@ def renderer(variables: Section, given: Mapping[str, str], builtins: Mapping[str
     """
     declared = variables.table.entries
     _check_given(given, tuple(declared), builtins)
-    values: dict[str, Value] = {**builtins}
+    values: dict[str, Value] = {name: value for name, value in builtins.items() if value}
     missing: list[str] = []
     for name, node in declared.items():
         key = f"{variables.key}.{name}"

@@ -169,6 +169,12 @@ def test_recipes_named_like_commands_are_refused(config: Config, tmp_path: Path,
         load(str(aliased), config)
 
 
+def test_every_command_there_is_is_reserved() -> None:
+    from machinespawn.cli.main import COMMANDS as there_are
+
+    assert set(there_are) <= set(COMMANDS)
+
+
 def test_what_everybody_can_write_is_refused(config: Config, tmp_path: Path) -> None:
     first = config.recipe_path[0]
     named, given = write(first, "named", MINIMAL, 0o666), write(tmp_path, "given", MINIMAL, 0o646)
@@ -179,7 +185,7 @@ def test_what_everybody_can_write_is_refused(config: Config, tmp_path: Path) -> 
     named.chmod(0o644)
     assert load("named", config).name == "named"
     write(first, "child", f"extends: {given}\n")
-    with pytest.raises(TrustError, match="given.yaml can be written"):
+    with pytest.raises(TrustError, match=r"given.yaml can be written"):
         load("child", config)
     first.chmod(0o777)
     with pytest.raises(TrustError, match="everybody can put recipes into"):
@@ -193,7 +199,7 @@ def test_what_belongs_to_another_user_is_refused_unless_given_by_path(config: Co
     named, given = write(config.recipe_path[0], "named", MINIMAL), write(tmp_path, "given", MINIMAL)
     os.chown(named, 1234, 1234)
     os.chown(given, 1234, 1234)
-    with pytest.raises(TrustError, match="named.yaml belongs to user 1234") as caught:
+    with pytest.raises(TrustError, match=r"named.yaml belongs to user 1234") as caught:
         load("named", config)
     assert "chown root" in caught.value.hint
     assert "belongs to user 1234" in own(config)["named"].error

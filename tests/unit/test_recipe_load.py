@@ -349,6 +349,7 @@ WRONG = {
     "text for a switch": ("users: [{name: a, sudo: 'true'}]", "users[0].sudo: 'true' is neither", "without quotes"),
     "number for a switch": ("machine: {private_users: 1}", "machine.private_users: '1' is neither", ""),
     "text for a number": ("systemd: new", "web.yaml:4: systemd: 'new' is no whole number", ""),
+    "endless number": (f"systemd: {'9' * 5000}", "web.yaml:4: systemd: '9999", ""),
     "quoted number": ("systemd: '252'", "systemd: '252' is no whole number", ""),
     "null in a list": ("packages: [vim, ]\ncommands: [~]", "web.yaml:5: commands[0]: has no value", ""),
     "empty item": ("packages: ['']", "packages[0]: '' is not", ""),
@@ -574,6 +575,13 @@ def test_a_mistake_of_the_parent_is_told_of_the_parents_file(shelf: Shelf) -> No
     shelf.add("mid", RELEASE + "services: {enable: [-x]}\n")
     error = shelf.refused("extends: mid\n")
     assert f"{shelf.path / 'mid.yaml'}:4: services.enable[0]: '-x' is not" in error.message
+    assert f"(in what {shelf.path / 'web.yaml'} extends)" in error.message
+
+
+def test_a_child_that_forgets_its_codename(shelf: Shelf) -> None:
+    error = shelf.refused("extends: mybase\nversion: 12\n")
+    assert f"{shelf.path / 'mybase.yaml'}:9: apt.suites[0]: 'codename' is undefined" in error.message
+    assert "write a line  codename:" in error.hint
 
 
 def test_circles(shelf: Shelf) -> None:
@@ -656,3 +664,10 @@ def test_a_recipe_without_templates_does_not_import_jinja2(shelf: Shelf) -> None
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=True)
     assert result.stdout.strip() == "set()"
+
+
+def test_the_example_of_the_documentation_loads(shelf: Shelf) -> None:
+    text = (Path(__file__).parents[2] / "docs/recipes.md").read_text()
+    recipe = shelf.load(text.partition("```yaml\n")[2].partition("```")[0], port="8080")
+    assert recipe.files[0].content == "server { listen 8080; }\n"
+    assert recipe.users[0].name == "ada" and recipe.apt
