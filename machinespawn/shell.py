@@ -182,6 +182,7 @@ def run(
             _decode_errors="surrogateescape",
             _return_cmd=True,
             _ok_code=list(range(-64, 256)),
+            _new_session=isinstance(on, Inside),  # else /dev/tty of the machine is the terminal that we are on
             _preexec_fn=_joiner(on.cgroups) if isinstance(on, Inside) else None,
         )
     result = Result(tuple(line), finished.exit_code, _text(out), _text(err))

@@ -41,7 +41,7 @@ def execute(
     who = account.find(machine.tree, user)
     command = Command(tuple(argv), who, _directory(cwd), account.environment(machine.tree, who, env or {}))
     with _leader(config, machine) as leader:
-        code = enter.run(name, leader, command)
+        code = enter.run(leader, state.group(config, name), command)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # as after an exec: nothing of ours runs any more
@@ -61,7 +61,7 @@ def shell(config: Config, name: str, user: str = "root") -> int:
         account.environment(machine.tree, who, {}),
     )
     with _leader(config, machine) as leader:
-        return enter.run(name, leader, command)
+        return enter.run(leader, state.group(config, name), command)
 
 
 def capture(
@@ -79,7 +79,7 @@ def capture(
     """
     from machinespawn import shell as programs
 
-    where = enter.target(name, status.leader_of(config, name))
+    where = enter.target(status.leader_of(config, name), state.group(config, name))
     return programs.run(argv, where, env=env, stdin=stdin, check=check)
 
 

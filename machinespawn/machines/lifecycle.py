@@ -83,7 +83,7 @@ def stop(config: Config, name: str, *, timeout: float = 90.0) -> str:
         how = "poweroff"
         if run.leader is None or not _powered_off(run, timeout):
             how = "killed"
-            cgroup.kill(name)
+            cgroup.kill(state.group(config, name))
         _clear_up(config, name)
     return how
 
@@ -108,13 +108,13 @@ def kill(config: Config, name: str, signal: str = "KILL", whom: str = "leader") 
         if run.leader:
             process.send(run.leader, number)
             process.wait([run.leader], PATIENCE)
-        cgroup.kill(name)
+        cgroup.kill(state.group(config, name))
         _clear_up(config, name)
     elif whom == "leader":
         if not process.send(status.leader_of(config, name), number):
             raise NotRunningError(_("machine {name} has just stopped").format(name=name))
     else:
-        for pid in cgroup.processes(name) - {run.supervisor.pid}:
+        for pid in cgroup.processes(state.group(config, name)) - {run.supervisor.pid}:
             if found := process.of(pid):
                 process.send(found, number)
 

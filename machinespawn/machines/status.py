@@ -108,8 +108,8 @@ def show(config: Config, name: str) -> Details:
         health=health(config, name) if status.leader else "",
         supervisor=run.supervisor.pid if run and run.supervisor.alive else None,
         uid_shift=_uid_shift(status.leader) if status.leader and machine.settings.private_users else None,
-        cgroups=cgroup.directories(name),
-        processes=len(cgroup.processes(name)),
+        cgroups=cgroup.directories(state.group(config, name)),
+        processes=len(cgroup.processes(state.group(config, name))),
         console=log if log.exists() else None,
     )
 
@@ -124,10 +124,10 @@ def health(config: Config, name: str) -> str:
     """What the machine's systemd says of itself, or "frozen"; empty if it does not answer."""
     from machinespawn import shell
 
-    if cgroup.frozen(name):
+    if cgroup.frozen(state.group(config, name)):
         return "frozen"
     with contextlib.suppress(MachinespawnError):
-        where = enter.target(name, leader_of(config, name))
+        where = enter.target(leader_of(config, name), state.group(config, name))
         asked = shell.run(["systemctl", "is-system-running"], where, check=False)
         return console.readable(asked.stdout).strip()[:LONGEST]
     return ""

@@ -49,8 +49,9 @@ def _ground(config: Config, machine: Machine) -> Iterator[Ground]:
     environment = nspawn.environment(machine.settings)
     directory = state.directory(config, machine.name)
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    cgroups = cgroup.create(machine.name)
-    open_devices = not machine.settings.private_users and not cgroup.close_devices(machine.name)
+    group = state.group(config, machine.name)
+    cgroups = cgroup.create(group)
+    open_devices = not machine.settings.private_users and not cgroup.close_devices(group)
     with notify.listening(directory / state.SOCKET) as listener:
         yield Ground(
             cgroups,

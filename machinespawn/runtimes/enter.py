@@ -51,14 +51,14 @@ class Command:
     environment: Mapping[str, str]
 
 
-def target(name: str, leader: Process) -> shell.Inside:
-    """The machine for shell.run."""
-    return shell.Inside(leader.pid, _groups(name), capabilities(leader.pid))
+def target(leader: Process, group: str) -> shell.Inside:
+    """The machine for shell.run; ``group`` is its control group's name."""
+    return shell.Inside(leader.pid, _groups(group), capabilities(leader.pid))
 
 
-def run(name: str, leader: Process, command: Command) -> int:
+def run(leader: Process, group: str, command: Command) -> int:
     """Run the command in the machine with our streams, and give its exit status; 127 if there is no such command."""
-    groups = _groups(name)
+    groups = _groups(group)
     shift = uid_shift(leader.pid)
     bounded = capabilities(leader.pid)
     argv = _nsenter(leader.pid, command, bounded)
@@ -73,7 +73,7 @@ def run(name: str, leader: Process, command: Command) -> int:
 
     with process.held(leader) as descriptor:
         if descriptor is None:
-            raise _gone(name)
+            raise _gone()
         return foreground.run(
             become,
             lambda: terminal.of_machine(leader.pid, shift + account.uid, shift + terminal.GROUP_TTY),
@@ -117,14 +117,12 @@ def capabilities(pid: int) -> str:
     return ",".join(["-all", *(f"+cap_{bit}" for bit in range(64) if mask >> bit & 1)])
 
 
-def _groups(name: str) -> tuple[Path, ...]:
-    groups = cgroup.for_commands(name)
+def _groups(group: str) -> tuple[Path, ...]:
+    groups = cgroup.for_commands(group)
     if not groups:
-        raise _gone(name)
+        raise _gone()
     return groups
 
 
-def _gone(name: str) -> NotRunningError:
-    return NotRunningError(
-        _("machine {name} has just stopped").format(name=name), _("machinespawn run {name}").format(name=name)
-    )
+def _gone() -> NotRunningError:
+    return NotRunningError(_("the machine has just stopped"), _("start it again: machinespawn run NAME"))

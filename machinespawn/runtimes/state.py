@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import time
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +64,15 @@ class RunState:
 def directory(config: Config, name: str) -> Path:
     """Where the state of a machine is kept while it runs."""
     return config.run / "machines" / name
+
+
+def group(config: Config, name: str) -> str:
+    """The machine's control group below machinespawn: its name, marked where it stands under another root.
+
+    Control groups are the kernel's, not the root's: what one root takes for
+    leftovers would be another's running machine.
+    """
+    return name if config.root == Path("/") else f"{name}@{zlib.crc32(os.fsencode(config.root)):08x}"
 
 
 def write(config: Config, name: str, state: RunState) -> None:
@@ -120,16 +131,16 @@ def _patiently(path: Path, name: str, patience: float, *, shared: bool) -> Itera
 
 def leftovers(config: Config, name: str) -> bool:
     """Whether a run that is over left anything."""
-    return directory(config, name).exists() or bool(cgroup.directories(name))
+    return directory(config, name).exists() or bool(cgroup.directories(group(config, name)))
 
 
 def reclaim(config: Config, name: str) -> None:
     """End what is left of a run and clear it away; the caller has the lock, and the machine does not run."""
     run = _noted(config, name)
-    cgroup.kill(name)
+    cgroup.kill(group(config, name))
     if run:
         process.wait([run.supervisor], GONE_WITHIN)
-    cgroup.remove(name)
+    cgroup.remove(group(config, name))
     remove_tree(directory(config, name))
 
 
