@@ -669,5 +669,6 @@ def test_a_recipe_without_templates_does_not_import_jinja2(shelf: Shelf) -> None
 def test_the_example_of_the_documentation_loads(shelf: Shelf) -> None:
     text = (Path(__file__).parents[2] / "docs/recipes.md").read_text()
     recipe = shelf.load(text.partition("```yaml\n")[2].partition("```")[0], port="8080")
-    assert recipe.files[0].content == "server { listen 8080; }\n"
+    contents = {file.path: file.content for file in recipe.files}
+    assert contents["/etc/nginx/conf.d/port.conf"] == "server { listen 8080; }\n"
     assert recipe.users[0].name == "ada" and recipe.apt
