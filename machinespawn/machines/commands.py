@@ -30,21 +30,34 @@ def execute(
     cwd: str = "/",
     env: Mapping[str, str] | None = None,
 ) -> NoReturn:
-    """Become a command in the machine: its streams, its signals, its exit status (128 + N for signal N, 127: none).
+    """Become a command in the machine: as command(), and then its exit status is ours. Does not return."""
+    code = command(config, name, argv, user=user, cwd=cwd, env=env)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # as after an exec: nothing of ours runs any more
 
-    A machine that does not run is not booted for it. Raises before the command
-    starts, or does not return.
+
+def command(
+    config: Config,
+    name: str,
+    argv: Sequence[str],
+    *,
+    user: str = "root",
+    cwd: str = "/",
+    env: Mapping[str, str] | None = None,
+) -> int:
+    """Run a command in the machine with our streams and signals; gives its exit status.
+
+    That is 128 + N for signal N, and 127 if there is no such command. A machine
+    that does not run is not booted for it. Raises before the command starts.
     """
     machine = status.existing(config, name)
     if not argv:
         raise UsageError(_("no command is given"), _("machinespawn exec {name} -- COMMAND").format(name=name))
     who = account.find(machine.tree, user)
-    command = Command(tuple(argv), who, _directory(cwd), account.environment(machine.tree, who, env or {}))
+    wanted = Command(tuple(argv), who, _directory(cwd), account.environment(machine.tree, who, env or {}))
     with _leader(config, machine) as leader:
-        code = enter.run(leader, state.group(config, name), command)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)  # as after an exec: nothing of ours runs any more
+        return enter.run(leader, state.group(config, name), wanted)
 
 
 def shell(config: Config, name: str, user: str = "root") -> int:

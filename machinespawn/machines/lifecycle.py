@@ -11,7 +11,7 @@ from machinespawn.config import Config
 from machinespawn.errors import BusyError, NotRunningError, UsageError
 from machinespawn.host import cgroup, process
 from machinespawn.machines import settings, status
-from machinespawn.machines.commands import capture, execute, shell, wait_until_booted
+from machinespawn.machines.commands import capture, command, execute, shell, wait_until_booted
 from machinespawn.machines.logs import logs
 from machinespawn.machines.status import Details, Status, list_machines, show
 from machinespawn.progress import step
@@ -30,6 +30,7 @@ __all__ = [
     "Status",
     "attach",
     "capture",
+    "command",
     "execute",
     "kill",
     "list_machines",
