@@ -25,6 +25,7 @@ from machinespawn.progress import step
 from machinespawn.store import layers, overlay
 from machinespawn.text import _
 
+PROXY_VARIABLES = ("http_proxy", "https_proxy")
 EXPIRED_KEYS_WRAPPER = Path("/usr/libexec/mmdebstrap/gpgvnoexpkeysig")
 
 
@@ -46,7 +47,7 @@ class Apt:
     @property
     def environment(self) -> dict[str, str]:
         """For apt and for what calls apt: our configuration before any other, the proxy, our TMPDIR."""
-        proxy = {"http_proxy": self.proxy, "https_proxy": self.proxy} if self.proxy else {}
+        proxy = dict.fromkeys(PROXY_VARIABLES, self.proxy) if self.proxy else {}
         return {**proxy, "TMPDIR": str(self.space.temporary)}
 
 
@@ -97,7 +98,10 @@ def _configuration(apt: Apt, tree: Path | None) -> str:
     if tree:
         lines += [
             f'DPkg::Chroot-Directory "{tree}";',
-            'DPkg::Options { "--force-unsafe-io"; "--force-confdef"; "--force-confold"; };',
+            'Dir::Bin::dpkg "env";',  # so that nothing of our environment reaches a maintainer script
+            "DPkg::Options {"
+            + "".join(f' "--unset={name}";' for name in ("TMPDIR", "APT_CONFIG", *PROXY_VARIABLES))
+            + ' "dpkg"; "--force-unsafe-io"; "--force-confdef"; "--force-confold"; };',
         ]
     return "\n".join(lines) + "\n"
 

@@ -12,17 +12,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from machinespawn.architecture import native
 from machinespawn.build import customize, lockfile, plan, stages, workspace
 from machinespawn.build.plan import Plan
 from machinespawn.build.wanted import Built, Pulled, Wanted
 from machinespawn.build.workspace import Workspace
 from machinespawn.config import Config
-from machinespawn.errors import BusyError
+from machinespawn.errors import BusyError, UsageError
 from machinespawn.host import namespace
 from machinespawn.machines import settings, spec
 from machinespawn.machines.spec import MachineSpec
 from machinespawn.progress import step
-from machinespawn.store import layers, trees
+from machinespawn.recipe import load
+from machinespawn.store import inside, layers, trees
 from machinespawn.store.sweep import sweep
 from machinespawn.text import _
 
@@ -92,7 +94,7 @@ def _from_recipe(wanted: Wanted, config: Config, space: Workspace) -> Built:
     made = stages.ensure(planned, config, space, use_cache=wanted.use_cache, keep=wanted.keep)
     if wanted.lock:
         _lock(wanted.lock, lock, planned, config)
-    return _machine(planned, made, wanted.name, config, space, keep=wanted.keep)
+    return _machine(planned, made, wanted.name, config, space)
 
 
 def _lock(path: Path, lock: lockfile.Lock | None, planned: Plan, config: Config) -> None:
@@ -106,17 +108,36 @@ def _lock(path: Path, lock: lockfile.Lock | None, planned: Plan, config: Config)
 
 
 def _from_archive(pulled: Pulled, config: Config, space: Workspace) -> Built:
+    if not _is_address(pulled.source):
+        return _from_recipe(_as_recipe(pulled, config), config, space)
     planned = plan.of_archive(pulled, config)
     made = stages.ensure(planned, config, space, use_cache=True, keep=pulled.keep)
-    return _machine(planned, made, pulled.name, config, space, keep=pulled.keep)
+    return _machine(planned, made, pulled.name, config, space)
 
 
-def _machine(planned: Plan, made: stages.Made, name: str, config: Config, space: Workspace, *, keep: bool) -> Built:
+def _is_address(source: str) -> bool:
+    """Whether pull-tar's source is a URL or a path, not a recipe's name."""
+    return "/" in source or Path(source).exists()
+
+
+def _as_recipe(pulled: Pulled, config: Config) -> Wanted:
+    recipe = load.load(pulled.source, config, architecture=pulled.architecture or native())
+    if recipe.tarball is None:
+        raise UsageError(
+            _("recipe {name} is not of an archive but of packages").format(name=recipe.name),
+            _("machinespawn {recipe} {name}").format(recipe=recipe.name, name=pulled.name),
+        )
+    return Wanted(
+        pulled.source, pulled.name, architecture=pulled.architecture, replace=pulled.replace, keep=pulled.keep
+    )
+
+
+def _machine(planned: Plan, made: stages.Made, name: str, config: Config, space: Workspace) -> Built:
     """Copy the layers into a tree, give it an identity of its own, and commit."""
     with (
         step(_("machine {name}").format(name=name)),
         layers.held(config, made.keys) as sources,
-        layers.staging(config.machines, name, config, keep=keep) as staged,
+        layers.staging(config.machines, name, config) as staged,
     ):
         trees.copy(sources, space.lower, staged)
         customize.identify(staged, planned.recipe.hostname or name)
@@ -128,11 +149,12 @@ def _machine(planned: Plan, made: stages.Made, name: str, config: Config, space:
 
 def _spec(planned: Plan, made: stages.Made, name: str, staged: Path) -> MachineSpec:
     recipe = planned.recipe
+    system = inside.os_release(staged)
     return MachineSpec(
         name=name,
         recipe=recipe.name,
-        distribution=recipe.distribution,
-        version=recipe.version,
+        distribution=recipe.distribution or system.get("ID", ""),
+        version=recipe.version or system.get("VERSION_ID", ""),
         architecture=planned.architecture,
         layers=made.keys,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

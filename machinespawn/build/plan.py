@@ -15,11 +15,11 @@ from machinespawn.architecture import native
 from machinespawn.build import drivers, indexes, keyrings, lockfile, proxy, source
 from machinespawn.build.drivers import tarball
 from machinespawn.build.indexes import Index
-from machinespawn.build.wanted import StageReport, Wanted
+from machinespawn.build.wanted import Pulled, StageReport, Wanted
 from machinespawn.config import Config
 from machinespawn.host import architecture as host_architecture
 from machinespawn.recipe import load
-from machinespawn.recipe.model import AptSource, Recipe
+from machinespawn.recipe.model import AptSource, Recipe, TarSource
 from machinespawn.store import layers
 from machinespawn.store.layers import Manifest
 from machinespawn.text import _
@@ -158,16 +158,38 @@ def _from_tarball(recipe: Recipe, architecture: str, variant: str, config: Confi
         archive,
         True,
         b"",
-        _upper(recipe, unpacked(archive, architecture), {}),
+        _upper(recipe, _unpacked(archive, architecture), {}),
     )
 
 
-def unpacked(archive: tarball.Archive, architecture: str) -> Stage:
+def of_archive(pulled: Pulled, config: Config) -> Plan:
+    """The plan of pull-tar: one layer, and nothing of a recipe on top of it."""
+    archive = tarball.resolve_given(pulled, config, lambda url: proxy.find(config, url).url)
+    source = archive.path or archive.url
+    recipe = Recipe(
+        name=Path(source).name,
+        path=source,
+        description="",
+        distribution="",
+        version="",
+        codename="",
+        tarball=TarSource(),
+    )
+    stages = (_unpacked(archive, archive.architecture),)
+    return Plan(recipe, archive.architecture, "", tarball.NAME, (), None, archive, True, b"", stages)
+
+
+def _unpacked(archive: tarball.Archive, architecture: str) -> Stage:
     """The stage of an archive: its digest decides it."""
     return Stage(
         "bootstrap",
         "",
-        {"driver": tarball.NAME, "archive": archive.sha256, "strip": archive.strip, "architecture": architecture},
+        {
+            "driver": f"{tarball.NAME} {tarball.version()}",
+            "archive": archive.sha256,
+            "strip": archive.strip,
+            "architecture": architecture,
+        },
     )
 
 

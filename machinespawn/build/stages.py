@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,11 +68,12 @@ def _make(
 ) -> None:
     log = config.logs / f"build-{plan.recipe.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+    kept = config.state / "kept" / f"{plan.recipe.name}-{stage.name}-{secrets.token_hex(4)}" if keep else None
     with (
         step(_("{stage}: {recipe} ({driver})").format(stage=stage.name, recipe=plan.recipe.name, driver=plan.driver)),
-        _explained(log, keep),
+        _explained(log, kept),
         locked(config.locks / clean.DOWNLOADS_LOCK, shared=True),
-        layers.staging(config.layers, stage.key, config, keep=keep) as staged,
+        layers.staging(config.layers, stage.key, config, keep=kept) as staged,
         layers.held(config, below) as lower,
     ):
         tree, work = staged / "tree", staged / "work"
@@ -114,15 +116,18 @@ def _mounted(lower: Sequence[Path], space: Workspace, tree: Path, work: Path) ->
 
 
 @contextlib.contextmanager
-def _explained(log: Path, keep: bool) -> Iterator[None]:
-    """A program that failed in a stage is a failed build, with the place of its whole log."""
+def _explained(log: Path, kept: Path | None) -> Iterator[None]:
+    """A program that failed in a stage is a failed build, with the places of its log and its tree."""
     try:
         yield
     except ProgramError as error:
-        hint = error.hint or _("all of its output is in {log}").format(log=log)
-        if not keep:
-            hint += _("; --keep keeps the tree to look at")
-        raise BuildError(error.message, hint) from error
+        where = [error.hint] if error.hint else [_("all of its output: {log}").format(log=log)]
+        where += [
+            _("what the stage had written: {path}").format(path=kept / "tree")
+            if kept
+            else _("with --keep, what the stage had written stays to be looked at")
+        ]
+        raise BuildError(error.message, "; ".join(where)) from error
     except OSError as error:
         raise BuildError(
             _("the build failed: {error}").format(error=error),

@@ -59,7 +59,7 @@ COMMANDS = (
 )
 """First words of the command line that are no recipes, those of commands still to come among them."""
 
-VARIANTS = ("minbase", "buildd", "required", "important", "standard")
+VARIANTS = ("minbase", "important", "standard", "buildd")
 ARCHIVES = ("main", "security", "ports")
 UNIT_SUFFIXES = tuple(
     f".{kind}"

@@ -89,8 +89,9 @@ def _remove_layer(config: Config, key: str) -> bool:
 
 
 def _downloads(config: Config, *, dry_run: bool) -> tuple[tuple[str, ...], int, int]:
-    """(paths, files, bytes) of what goes from the cache directory; a mark and a README in it stay."""
-    found = [path for path in _listed(config.cache) if path.is_dir() and not path.is_symlink()]
+    """(paths, files, bytes) of what goes: downloads, but no loose file beside them, and what --keep kept."""
+    cached = [path for path in _listed(config.cache) if path.is_dir() and not path.is_symlink()]
+    found = [*cached, *_listed(config.state / "kept")]
     files = sum(len(names) for path in found for _top, _subdirectories, names in os.walk(path))
     size = sum(disk_usage(path) for path in found)
     if not dry_run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -137,3 +138,9 @@ def empty(tree: Path, path: str) -> None:
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), directory(tree, path) as descriptor:
         for name in os.listdir(descriptor):
             remove_tree(Path(f"/proc/self/fd/{descriptor}") / name)
+
+
+def os_release(tree: Path) -> dict[str, str]:
+    """Fields of the tree's os-release(5), without their quotes; empty where it has none."""
+    text = read(tree, "etc/os-release", 16384) or read(tree, "usr/lib/os-release", 16384) or ""
+    return {key: value for key, _quote, value in re.findall(r"""^([A-Z_]+)=(["']?)(.*)\2\s*$""", text, re.MULTILINE)}

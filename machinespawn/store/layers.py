@@ -83,11 +83,12 @@ def _names(directory: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def staging(parent: Path, name: str, config: Config, *, keep: bool = False) -> Iterator[Path]:
+def staging(parent: Path, name: str, config: Config, *, keep: Path | None = None) -> Iterator[Path]:
     """A hidden directory .#NAME.XXXXXXXX in parent, locked while we live, removed on the way out.
 
-    Whoever renames it away first keeps it. The lock is on the directory itself,
-    so that what a killed build leaves can be told from what is in use.
+    Whoever renames it away first keeps it; with ``keep``, an error moves it
+    there. The lock is on the directory itself, so that what a killed build
+    leaves can be told from what is in use.
     """
     parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     directory = parent / f".#{name}.{secrets.token_hex(4)}"
@@ -96,14 +97,15 @@ def staging(parent: Path, name: str, config: Config, *, keep: bool = False) -> I
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     inode = os.fstat(descriptor).st_ino
-    kept = False
     try:
         yield directory
     except Exception:
-        kept = keep
+        if keep:
+            keep.parent.mkdir(exist_ok=True, mode=0o700)
+            directory.rename(keep)
         raise
     finally:
-        if not kept and directory.exists() and directory.stat().st_ino == inode:
+        if directory.exists() and directory.stat().st_ino == inode:
             remove_tree(directory)
         os.close(descriptor)
 
