@@ -21,22 +21,6 @@ if TYPE_CHECKING:
     from machinespawn.shell import Result
 
 
-def execute(
-    config: Config,
-    name: str,
-    argv: Sequence[str],
-    *,
-    user: str = "root",
-    cwd: str = "/",
-    env: Mapping[str, str] | None = None,
-) -> NoReturn:
-    """Become a command in the machine: as command(), and then its exit status is ours. Does not return."""
-    code = command(config, name, argv, user=user, cwd=cwd, env=env)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)  # as after an exec: nothing of ours runs any more
-
-
 def command(
     config: Config,
     name: str,
@@ -48,8 +32,8 @@ def command(
 ) -> int:
     """Run a command in the machine with our streams and signals; gives its exit status.
 
-    That is 128 + N for signal N, and 127 if there is no such command. A machine
-    that does not run is not booted for it. Raises before the command starts.
+    That is 128 + N where signal N ended it, and 127 where there is no such
+    command. A machine that does not run is not booted for it.
     """
     machine = status.existing(config, name)
     if not argv:
@@ -60,6 +44,25 @@ def command(
         return enter.run(leader, state.group(config, name), wanted)
 
 
+def execute(
+    config: Config,
+    name: str,
+    argv: Sequence[str],
+    *,
+    user: str = "root",
+    cwd: str = "/",
+    env: Mapping[str, str] | None = None,
+) -> NoReturn:
+    """Become a command in the machine: as command(), but this process ends with it, as after an exec.
+
+    Raises before the command starts, or does not return.
+    """
+    code = command(config, name, argv, user=user, cwd=cwd, env=env)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 def shell(config: Config, name: str, user: str = "root") -> int:
     """A login shell in the machine, on a terminal of the machine's own; gives its exit status.
 
@@ -67,14 +70,14 @@ def shell(config: Config, name: str, user: str = "root") -> int:
     """
     machine = status.existing(config, name)
     who = account.find(machine.tree, user)
-    command = Command(
+    wanted = Command(
         (_login_shell(machine, who), "-l"),
         who,
         account.home(machine.tree, who),
         account.environment(machine.tree, who, {}),
     )
     with _leader(config, machine) as leader:
-        return enter.run(leader, state.group(config, name), command)
+        return enter.run(leader, state.group(config, name), wanted)
 
 
 def capture(
