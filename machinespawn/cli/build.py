@@ -85,12 +85,15 @@ def _wanted(recipe: str, options: dict[str, Any]) -> Wanted:
     )
 
 
-def definitions(given: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """The pairs of ``-D NAME=VALUE``."""
+def definitions(given: tuple[str, ...], option: str = "-D") -> tuple[tuple[str, str], ...]:
+    """The pairs of ``-D NAME=VALUE``, or of another option."""
     pairs = [text.partition("=") for text in given]
     for name, equals, value in pairs:
         if not name or not equals:
-            raise UsageError(_("-D {given}: no value").format(given=name + value), _("write -D NAME=VALUE"))
+            raise UsageError(
+                _("{option} {given}: no value").format(option=option, given=name + equals + value),
+                _("write {option} NAME=VALUE").format(option=option),
+            )
     return tuple((name, value) for name, _equals, value in pairs)
 
 

@@ -112,7 +112,7 @@ def known_recipe(call: Call, word: str) -> None:
 )
 @click.option(
     "--root",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     hidden=True,
     help=_("The root that every path hangs off."),
 )

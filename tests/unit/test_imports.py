@@ -15,7 +15,7 @@ from tests.command_line import CHECKOUT
 PACKAGE = CHECKOUT / "machinespawn"
 LAYERS = (
     ("cli", "__main__"),
-    ("machines", "build.pipeline"),
+    ("machines", "build.pipeline", "host.doctor"),
     ("build",),
     ("runtimes", "store"),
     ("host",),
