@@ -65,23 +65,26 @@ def show(call: Call, name: str) -> None:
 
 
 def _show(details: Details) -> None:
-    told: dict[str, Any] = {**as_json(details.status), **as_json(details)}
-    told |= {"uptime": _duration(details.status.uptime), "layers": details.spec.layers if details.spec else ()}
-    for unwanted in ("status", "spec"):
-        del told[unwanted]
-    width = max(map(len, told))
+    told = {**as_json(details.status), **as_json(details)}
+    told |= {
+        "uptime": _duration(details.status.uptime),
+        "cgroups": [str(path) for path in details.cgroups[:1]],  # the others are of the same name
+        "layers": [key[:12] for key in details.spec.layers] if details.spec else [],
+    }
     for name, value in told.items():
-        text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else _word(value)
-        print(f"{name.ljust(width)}  {text or '-'}")
+        if name not in ("status", "spec"):
+            print(f"{name:10}  {_word(value)}")
 
 
 def _word(value: Any) -> str:
     """A value for people."""
     match value:
-        case None:
-            return ""
+        case None | "" | []:
+            return "-"
         case bool():
             return _("yes") if value else _("no")
+        case list():
+            return ", ".join(map(str, value))
     return str(value)
 
 

@@ -85,10 +85,13 @@ def _ensure_running(config: Config, name: str, timeout: float) -> bool:
     """Boot the machine unless it runs; whether that was needed."""
     from machinespawn.machines import lifecycle, status
 
+    status.existing(config, name)
+    if status.of(config, name).state == "running":
+        return False
     try:
         lifecycle.start(config, name, timeout=timeout)
     except BusyError:
-        if status.of(config, name).state != "running":
+        if status.of(config, name).state != "running":  # else somebody else was faster
             raise
         return False
     return True
