@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from machinespawn.build import download
 from machinespawn.build.drivers import tarball
 from machinespawn.build.drivers.tarball import Archive
 from machinespawn.build.wanted import Pulled
@@ -108,7 +109,7 @@ def test_stale_checksums_are_asked_for_again_unless_their_archive_is_here(server
 def test_a_warm_build_asks_nobody(server: Files, config: Config) -> None:
     server.content["/one.tar.sha256"] = SHA.encode()
     source = TarSource(url=f"{server.url}/one.tar")
-    tarball.download.fetch(source.url, config, sha256=SHA)
+    download.fetch(source.url, config, sha256=SHA)
     resolved(source, config)
     server.asked.clear()
     assert resolved(source, config).sha256 == SHA

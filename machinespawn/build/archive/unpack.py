@@ -15,7 +15,7 @@ from machinespawn.build.archive import blobs, detect, flow, image, tree
 from machinespawn.build.archive.flow import Digest, Span
 from machinespawn.build.archive.tar import Damaged, Reader, members, parts
 from machinespawn.build.archive.tree import Bounds, Rules
-from machinespawn.errors import BuildError, TrustError
+from machinespawn.errors import BuildError, ProgramError, TrustError
 from machinespawn.text import _
 
 PEEK = 64 << 20
@@ -71,17 +71,16 @@ def _may_be_image(whole: Span) -> bool:
     os.lseek(whole.descriptor, 0, os.SEEK_SET)
     head = whole.head()
     program = detect.decompressor(head)
-    with contextlib.ExitStack() as stack:
-        file = stack.enter_context(open(os.dup(whole.descriptor), "rb", buffering=0))
-        data = stack.enter_context(shell.stream(program.argv, file, ok=program.ok)) if program else file
-        try:
-            for member in members(Reader(data.fileno(), PEEK)):
-                name = "/".join(parts(member.name))
-                if name:
-                    return detect.is_image_member(name)
-        except Damaged as error:
-            raise detect.not_an_archive(head, whole.name) from error
-    return False
+    try:
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(open(os.dup(whole.descriptor), "rb", buffering=0))
+            data = stack.enter_context(shell.stream(program.argv, file, ok=program.ok)) if program else file
+            named = ("/".join(parts(member.name)) for member in members(Reader(data.fileno(), PEEK)))
+            return detect.is_image_member(next(filter(None, named), ""))
+    except Damaged as error:
+        raise detect.not_an_archive(head, whole.name) from error
+    except ProgramError:
+        return False  # damaged: whoever reads all of it says so
 
 
 @contextlib.contextmanager
@@ -132,7 +131,9 @@ def _plain(whole: Span, target: Path, how: How) -> int:
     if not entries:
         raise BuildError(
             _("{name} is empty").format(name=whole.name),
-            _("nothing is left with {strip} leading directories dropped").format(strip=how.strip) if how.strip else "",
+            _("nothing is left with {strip} leading directories dropped").format(strip=how.strip)
+            if how.strip
+            else _("it was perhaps cut short where it was made: fetch it again"),
         )
     _tell(left_out)
     return entries
