@@ -17,7 +17,7 @@ TEST_PACKAGES = $(PACKAGES) apt-utils gpg gpg-agent dbus iproute2 qemu-user-stat
 MACHINESPAWN = $(BINDIR)/machinespawn
 SOURCES := pyproject.toml $(shell find machinespawn recipes units -type f ! -name '*.pyc' 2>/dev/null)
 
-.PHONY: help install try test lint bench soak clean root python packages test-packages
+.PHONY: help install try test lint bench soak clean root packages python test-packages
 .DELETE_ON_ERROR:
 
 help:
@@ -27,8 +27,8 @@ root:
 	@[ "$$(id -u)" = 0 ] || { echo "this needs root: sudo make $(MAKECMDGOALS)" >&2; exit 1; }
 
 python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	    echo "$(PYTHON) is $$($(PYTHON) --version 2>&1 || echo missing): 3.11 or newer is needed; say which with PYTHON=…" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "$(PYTHON) is no Python 3.11 or newer; say which one is with PYTHON=…" >&2; exit 1; }
 
 # The lists may be missing or old: they are only fetched when the installation fails without.
 APT_INSTALL = DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 install -y -q --no-install-recommends
@@ -45,12 +45,12 @@ packages: root
 test-packages: root
 	$(call install_packages,$(TEST_PACKAGES))
 
-install: root python packages $(PREFIX)/.installed
+install: root packages python $(PREFIX)/.installed
 	@mkdir -p $(BINDIR)
 	@ln -sfn $(PREFIX)/bin/machinespawn $(MACHINESPAWN)
 
 # pip builds a wheel and installs that: the checkout may be moved or removed afterwards.
-$(PREFIX)/.installed: $(SOURCES) | root python packages
+$(PREFIX)/.installed: $(SOURCES) | root packages python
 	@echo "installing machinespawn into $(PREFIX)"
 	@$(PYTHON) -m venv $(PREFIX)
 	@$(PREFIX)/bin/python -m pip install -q --disable-pip-version-check --no-input .
@@ -61,33 +61,33 @@ try: install
 	    else $(MACHINESPAWN) debian-bookworm bread; fi
 	$(MACHINESPAWN) run -d bread
 	$(MACHINESPAWN) exec bread -- cat /etc/os-release
-	$(MACHINESPAWN) exec bread -- systemctl is-system-running --wait
-	@printf '\n%s\n' "bread is running. Go on with:" \
-	    "  sudo machinespawn shell bread             look around" \
-	    "  sudo machinespawn exec bread -- ls /      run one command" \
-	    "  sudo machinespawn logs bread              its journal" \
-	    "  sudo machinespawn stop bread              shut it down; run bread boots it again" \
-	    "  sudo machinespawn remove bread            remove it" \
-	    "  machinespawn recipes                      what else can be built"
+	$(MACHINESPAWN) exec bread -- systemctl is-system-running --wait || true
+	@echo; echo "bread is running. Go on with:"; printf '  %s\n' \
+	    "sudo machinespawn shell bread           look around" \
+	    "sudo machinespawn exec bread -- ls /    run one command" \
+	    "sudo machinespawn logs bread            read its journal" \
+	    "sudo machinespawn stop bread            shut it down; run bread boots it again" \
+	    "sudo machinespawn remove bread          remove it" \
+	    "machinespawn recipes                    what else can be built"
 
-$(VENV)/.installed: pyproject.toml | root python test-packages
+$(VENV)/.installed: pyproject.toml | root test-packages python
 	@echo "installing the package and its development tools into $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check --no-input -e '.[dev]'
 	@touch $@
 
-test: root python test-packages $(VENV)/.installed
+test: root test-packages python $(VENV)/.installed
 	$(VENV)/bin/python -m pytest tests/unit tests/integration
 
-lint: root python test-packages $(VENV)/.installed
+lint: root test-packages python $(VENV)/.installed
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 
-bench: root python test-packages $(VENV)/.installed
+bench: root test-packages python $(VENV)/.installed
 	$(VENV)/bin/python -m tests.bench.build
 
-soak: root python test-packages $(VENV)/.installed
+soak: root test-packages python $(VENV)/.installed
 	MACHINESPAWN_KILLS=50 $(VENV)/bin/python -m pytest -s --timeout 0 tests/integration/test_kill.py
 
 clean:
