@@ -19,8 +19,8 @@ from machinespawn.host import apt
 
 RELEASE = "bookworm"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-BASE = ("apt", "systemd", "systemd-sysv", "dbus", "libpam-systemd", "iproute2", "nano")
-"""What the recipes of Ubuntu start from, and one more to add."""
+BASE = ("apt", "systemd", "systemd-sysv", "dbus", "libpam-systemd", "iproute2", "nano", "usr-is-merged")
+"""What the recipes of Ubuntu start from, one more to add, and what mmdebstrap looks for."""
 
 Paragraph = Mapping[str, str]
 
