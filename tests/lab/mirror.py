@@ -123,10 +123,6 @@ class Mirror:
     debs_left: int | None = None
     """After so many packages it answers no more requests for packages; None: it goes on."""
 
-    def debs_asked(self) -> list[str]:
-        """The packages that were asked for."""
-        return [path for path in self.requests if path.endswith(".deb")]
-
     def republish(self, archive: Archive, key: Signer | None = None) -> None:
         """Write all Releases anew: with another date, or signed by another key."""
         for suite in self.suites:
