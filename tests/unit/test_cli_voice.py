@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 import time
@@ -52,7 +53,7 @@ def spoken(kind: str, verbosity: int) -> list[str]:
         check=True,
     )
     assert told.stdout == "the end\n"
-    return told.stderr.splitlines()
+    return re.sub(r"\d+\.\d s", "N s", told.stderr).splitlines()
 
 
 def test_lines_of_a_log() -> None:
@@ -61,8 +62,8 @@ def test_lines_of_a_log() -> None:
         "  inner [bold] …",
         "  warning: careful",
         "  broken …",
-        "  broken: failed after 0.0 s",
-        "outer: failed after 0.0 s",
+        "  broken: failed after N s",
+        "outer: failed after N s",
     ]
     assert spoken("text", -1) == ["  warning: careful"]
     assert {"    deep …", "      deep note"} <= set(spoken("text", 1))
