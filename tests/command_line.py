@@ -27,7 +27,7 @@ def machinespawn(
         reading = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
         line = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *reading, *line]
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("MACHINESPAWN_")},
+        **{name: value for name, value in os.environ.items() if not name.startswith(("MACHINESPAWN_", "PYTHON"))},
         "PYTHONPATH": str(CHECKOUT),
         **(env or {}),
     }
