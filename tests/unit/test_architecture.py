@@ -45,6 +45,9 @@ def test_a_handler_takes_its_own_programs_and_no_others():
     assert handler.opened_early
     takers = [name for name, elf in architecture._ELF.items() if handler.takes(elf.header())]
     assert takers == ["arm64"]
+    relocatable = bytearray(architecture._ELF["arm64"].header())
+    relocatable[16] = 3  # ET_DYN, as programs mostly are; the mask leaves that bit out
+    assert handler.takes(bytes(relocatable))
 
 
 def test_a_handler_by_extension_is_no_handler_of_programs():

@@ -82,5 +82,7 @@ def test_kernel_features_agree_with_what_the_kernel_lists():
     assert kernel.has_overlayfs() >= ("overlay" in listed)
     unified = kernel.unified_cgroups()
     assert (unified.path is not None) == (" cgroup2 " in Path("/proc/self/mountinfo").read_text())
+    if kernel.filesystem_kind(Path("/var/tmp")) in ("ext4", "xfs", "btrfs") and os.geteuid() == 0:
+        assert kernel.why_not_idmapped(Path("/var/tmp")) == ""
     assert kernel.why_not_idmapped(Path("/proc")), "proc cannot be id-mapped"
     assert not kernel.can_reflink(Path("/proc"))

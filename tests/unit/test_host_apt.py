@@ -14,6 +14,7 @@ MAIN = Source("http://m.example/debian/", "bookworm", "amd64", "Debian", "Debian
 SECURITY = Source("http://m.example/debian-security/", "bookworm-security", "amd64", "Debian", "Debian-Security")
 BACKPORTS = Source("http://back.example/debian", "bookworm-backports", "amd64", "Debian Backports", "Debian Backports")
 OTHER = Source("https://packages.example/debian", "bookworm", "amd64", "Example", "Debian")
+DEBUG = Source("http://debug.example/debian", "bookworm-debug", "amd64", "Debian", "Debian debug")
 JAMMY = Source("http://u.example/ubuntu", "jammy", "amd64", "Ubuntu", "Ubuntu")
 JAMMY_SECURITY = Source("http://us.example/ubuntu", "jammy-security", "amd64", "Ubuntu", "Ubuntu")
 JAMMY_PORTS = Source("http://p.example/ubuntu-ports", "jammy", "arm64", "Ubuntu", "Ubuntu")
@@ -25,7 +26,7 @@ JAMMY_PORTS = Source("http://p.example/ubuntu-ports", "jammy", "arm64", "Ubuntu"
         ("debian", [], Mirrors()),
         ("debian", [SECURITY, MAIN], Mirrors("http://m.example/debian", "http://m.example/debian-security")),
         ("debian", [OTHER, BACKPORTS, MAIN], Mirrors("http://m.example/debian")),
-        ("debian", [OTHER, BACKPORTS], Mirrors()),
+        ("debian", [OTHER, BACKPORTS, DEBUG], Mirrors()),
         ("ubuntu", [MAIN, SECURITY], Mirrors()),
         ("ubuntu", [JAMMY, JAMMY_SECURITY], Mirrors("http://u.example/ubuntu", "http://us.example/ubuntu")),
         ("ubuntu", [JAMMY_PORTS], Mirrors(ports="http://p.example/ubuntu-ports")),

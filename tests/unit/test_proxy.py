@@ -91,6 +91,14 @@ def test_a_proxy_nobody_runs_is_an_error(release):
         proxy.find(Config(proxy=gone), release)
 
 
+def test_directly_means_past_the_environments_proxy_too(release, monkeypatch):
+    monkeypatch.delenv("no_proxy", raising=False)
+    with http.serving(lambda path, headers: (404, b"no", {})) as server:
+        monkeypatch.setenv("http_proxy", server.url)
+        with pytest.raises(NetworkError, match="status 404"):
+            proxy.find(Config(proxy=server.url), release)
+
+
 def test_a_file_that_is_nowhere_does_not_speak_against_the_proxy(release):
     with http.serving(http.apt_cacher) as cacher:
         assert proxy.failure(cacher.url, release.replace("lab", "gone")) == ""
