@@ -18,8 +18,7 @@ from machinespawn.errors import EXEC_FAILED, MachinespawnError, UsageError
 from machinespawn.text import _
 
 INTERRUPTED = 130
-BROKEN_PIPE = 141
-"""128 and the numbers of SIGINT and SIGPIPE, as a shell has them."""
+"""128 and the number of SIGINT, as a shell has it."""
 
 
 def give(call: Call, data: Any, render: Callable[[], None], error: MachinespawnError | None = None) -> int:
@@ -32,7 +31,7 @@ def give(call: Call, data: Any, render: Callable[[], None], error: MachinespawnE
         _envelope(as_json(data), _described(error, error.exit_code) if error else None)
     else:
         render()
-        sys.stdout.flush()  # what a closed pipe does to it belongs here, not to the interpreter's end
+        sys.stdout.flush()  # a closed pipe is noticed here, where click makes a quiet end of it
         if error:
             _tell(error.message, error.hint)
     return error.exit_code if error else 0
@@ -98,9 +97,6 @@ def _drawn_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def fail(call: Call, problem: BaseException) -> int:
     """Print what went wrong, and give the status to exit with."""
     settle(call.voice)
-    if isinstance(problem, BrokenPipeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
-        return BROKEN_PIPE
     interrupted = isinstance(problem, (KeyboardInterrupt, click.Abort))
     error = MachinespawnError(_("interrupted")) if interrupted else known(call, problem)
     if call.verbosity > 0 and error is not problem and not interrupted:
