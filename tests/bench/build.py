@@ -112,9 +112,7 @@ def main() -> None:
 
 
 def report(recipe: str, rounds: int, seconds: dict[str, list[float]]) -> None:
-    print(
-        f"{recipe}, {rounds} rounds, {os.cpu_count()} cores; seconds, ratio to plain mmdebstrap"
-    )
+    print(f"{recipe}, {rounds} rounds, {os.cpu_count()} cores; seconds, ratio to plain mmdebstrap")
     print(f"{'':34}{'min':>8}{'median':>8}{'max':>8}{'ratio':>8}")
     base = seconds["plain mmdebstrap"]
     for name, values in seconds.items():
