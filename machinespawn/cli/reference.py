@@ -21,8 +21,8 @@ Every command takes `--json` and then prints one object on stdout,
 `{"success": true, "data": …, "error": null}` or
 `{"success": false, "data": null, "error": {"code", "message", "hint", "exit_code"}}`,
 and its progress as one object per line on stderr, `{"event", "text", "depth", "seconds"}`, where event is
-start, done, failed, note or warning. `exec` and `shell` hand their streams to the program in the machine: with
-`--json` `exec` gives what it printed and its status as data, and `shell` prints an object only when it fails.
+start, done, failed, note or warning. Where a command in a machine would have the streams (`exec`, `shell`,
+`run NAME -- CMD`), its data are `{"status", "stdout", "stderr"}`.
 """
 STATUSES = """\
 ## Exit status
@@ -42,7 +42,9 @@ def reference() -> str:
 
 
 def _sections() -> Iterator[str]:
-    top = click.Context(commands, info_name=PROGRAM, max_content_width=WIDTH, terminal_width=WIDTH)
+    top = click.Context(
+        commands, info_name=PROGRAM, max_content_width=WIDTH, terminal_width=WIDTH, **commands.context_settings
+    )
     yield _section(top)
     for name in commands.list_commands(top):
         command = commands.get_command(top, name)
