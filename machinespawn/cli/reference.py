@@ -62,6 +62,7 @@ def _section(context: click.Context) -> str:
 
 def _statuses() -> Iterator[str]:
     rows = [(cls.exit_code, cls("").code, (cls.__doc__ or "").partition("\n")[0]) for cls in classes().values()]
+    rows[0] = (1, "machinespawn", "anything else, mistakes of machinespawn's own among it")
     rows.append((EXEC_FAILED, "any of these", "machinespawn itself failed where the status is the command's own"))
     rows.append((INTERRUPTED, "interrupted", "Ctrl-C"))
     for status, code, when in sorted(rows):
