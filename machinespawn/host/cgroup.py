@@ -126,24 +126,28 @@ def processes(name: str) -> frozenset[int]:
 
 
 def frozen(name: str) -> bool:
-    """Whether the machine is frozen, in v2 or by v1's freezer."""
+    """Whether the machine is frozen or is just being, in v2 or by v1's freezer."""
     for directory in directories(name):
-        with contextlib.suppress(OSError):
-            if "frozen 1" in (directory / "cgroup.events").read_text().splitlines():
-                return True
-        with contextlib.suppress(OSError):
-            if (directory / "freezer.state").read_text().strip() == "FROZEN":
-                return True
+        for file, thawed in (("cgroup.freeze", "0"), ("freezer.state", "THAWED")):
+            with contextlib.suppress(OSError):
+                if (directory / file).read_text().strip() != thawed:
+                    return True
     return False
 
 
+def thaw(name: str) -> None:
+    """Let the machine go on, if it was frozen."""
+    for directory in directories(name):
+        for file, thawed in (("cgroup.freeze", "0"), ("freezer.state", "THAWED")):
+            with contextlib.suppress(OSError):
+                (directory / file).write_text(thawed)
+
+
 def kill(name: str) -> bool:
-    """End all that runs in the machine's groups, frozen or not; False if something stays."""
+    """End all that runs in the machine's groups, which are not frozen; False if something stays."""
     for directory in directories(name):
         with contextlib.suppress(OSError):
             (directory / "cgroup.kill").write_text("1")  # v2, Linux 5.14
-        with contextlib.suppress(OSError):
-            (directory / "freezer.state").write_text("THAWED")  # v1: what is frozen does not end
     deadline = time.monotonic() + GONE_WITHIN
     while pids := processes(name):
         for pid in pids:

@@ -15,7 +15,7 @@ from machinespawn.machines.commands import capture, command, execute, shell, wai
 from machinespawn.machines.logs import logs
 from machinespawn.machines.status import Details, Status, list_machines, show
 from machinespawn.progress import step
-from machinespawn.runtimes import boot, console, state
+from machinespawn.runtimes import boot, console, state, treelock
 from machinespawn.store import trees
 from machinespawn.text import _
 
@@ -84,7 +84,7 @@ def stop(config: Config, name: str, *, timeout: float = 90.0) -> str:
         how = "poweroff"
         if run.leader is None or not _powered_off(run, timeout):
             how = "killed"
-            cgroup.kill(state.group(config, name))
+            state.end(config, name)
         _clear_up(config, name)
     return how
 
@@ -106,10 +106,7 @@ def kill(config: Config, name: str, signal: str = "KILL", whom: str = "leader") 
     if whom not in ("leader", "all"):
         raise UsageError(_("{whom!r} cannot be sent a signal").format(whom=whom), _("leader or all"))
     if number == KILL:
-        if run.leader:
-            process.send(run.leader, number)
-            process.wait([run.leader], PATIENCE)
-        cgroup.kill(state.group(config, name))
+        state.end(config, name)
         _clear_up(config, name)
     elif whom == "leader":
         if not process.send(status.leader_of(config, name), number):
@@ -149,7 +146,7 @@ def remove(config: Config, name: str, *, force: bool = False) -> None:
     with state.lock(config, name), step(_("remove {name}").format(name=name)):
         _refuse_running(config, name)
         state.reclaim(config, name)
-        _refuse_mounts(trees.path(config, name))
+        _refuse_foreign_use(trees.path(config, name))
         trees.remove(config, name, lambda: _forget(config, name))
         (config.locks / f"run-{name}").unlink(missing_ok=True)
 
@@ -167,8 +164,13 @@ def _refuse_running(config: Config, name: str) -> None:
         )
 
 
-def _refuse_mounts(tree: Path) -> None:
-    """What somebody mounted in the tree is not the machine's to be removed with it."""
+def _refuse_foreign_use(tree: Path) -> None:
+    """Somebody else may run the tree, and what is mounted in it is not the machine's to be removed with it."""
+    if treelock.in_use(tree):
+        raise BusyError(
+            _("a systemd-nspawn that machinespawn did not start is using {tree}").format(tree=tree),
+            _("machinectl list and ps tell which; end it first"),
+        )
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
     points = (line.split(" ")[4].encode().decode("unicode_escape") for line in lines)
     below = [point for point in points if point == str(tree) or point.startswith(f"{tree}/")]

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import signal
 import time
 import zlib
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from machinespawn.errors import BusyError
 from machinespawn.files import locked, remove_tree, write_atomic
 from machinespawn.host import cgroup, process
 from machinespawn.host.process import Process
+from machinespawn.runtimes import treelock
 from machinespawn.store import trees
 from machinespawn.text import _
 
@@ -136,12 +138,23 @@ def leftovers(config: Config, name: str) -> bool:
 
 def reclaim(config: Config, name: str) -> None:
     """End what is left of a run and clear it away; the caller has the lock, and the machine does not run."""
+    end(config, name)
+    cgroup.remove(group(config, name))
+    treelock.forget(trees.path(config, name))
+    remove_tree(directory(config, name))
+
+
+def end(config: Config, name: str) -> None:
+    """Kill all of a run: the leader first, since systemd-nspawn then clears up after itself."""
     run = _noted(config, name)
+    cgroup.thaw(group(config, name))
+    if run:
+        leader = run.leader or process.init_below(run.supervisor.pid)
+        if leader and process.send(leader, signal.SIGKILL):
+            process.wait([run.supervisor], GONE_WITHIN)
     cgroup.kill(group(config, name))
     if run:
         process.wait([run.supervisor], GONE_WITHIN)
-    cgroup.remove(group(config, name))
-    remove_tree(directory(config, name))
 
 
 def reclaim_unless_used(config: Config, name: str) -> None:
