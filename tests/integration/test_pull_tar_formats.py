@@ -306,6 +306,21 @@ def test_a_blob_that_is_not_what_its_digest_says(tmp_path: Path, which: str, sam
         unpacked(tmp_path, tars.packed(files))
 
 
+@pytest.mark.parametrize("which", ["manifest", "layer"])
+def test_a_blob_that_has_not_the_size_that_is_said(tmp_path: Path, which: str) -> None:
+    layout = Layout()
+    layout.manifests.append(layout.image([LOWER]))
+    if which == "layer":
+        name = "blobs/" + layout.manifests[0]["digest"].replace(":", "/")
+        manifest = json.loads(layout.files.pop(name))
+        manifest["layers"][0]["size"] += 1
+        layout.manifests = [layout.document(manifest, "manifest.v1+json")]
+    else:
+        layout.manifests[0]["size"] += 1
+    with pytest.raises(TrustError):
+        unpacked(tmp_path, tars.packed(layout.finished()))
+
+
 @pytest.mark.parametrize("inner", COMPRESSIONS)
 def test_a_docker_layer_that_is_not_what_the_config_says(tmp_path: Path, inner: str) -> None:
     files = tars.docker(LOWER)

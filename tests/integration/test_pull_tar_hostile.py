@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from machinespawn.build.archive.flow import Digest
 from machinespawn.build.archive.unpack import How, unpack
 from machinespawn.errors import BuildError, TrustError
 from tests.lab import tars
@@ -185,6 +186,15 @@ def test_an_error_shows_no_control_characters(place: Place) -> None:
         place.unpack(tars.tar(Entry("../\x1b[2J\nfile", EVIL)))
     assert "\x1b" not in raised.value.message
     assert "\n" not in raised.value.message
+
+
+@pytest.mark.parametrize("how", tars.COMPRESSIONS)
+def test_what_follows_a_refused_member_is_not_waited_for(place: Place, how: str) -> None:
+    data = tars.compressed(tars.tar(Entry("../first", EVIL), Entry("second", os.urandom(8 << 20))), how)
+    with pytest.raises(TrustError, match="first"):
+        place.unpack(data)
+    with pytest.raises(TrustError, match="0000"):
+        place.unpack(data, How(Digest("sha256", "0" * 64), "amd64"))
 
 
 # --- kinds of members ---------------------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ def test_an_image_that_unpacks_to_more_than_the_scratch_place_has(tmp_path: Path
 def test_more_files_than_the_file_system_has_room_for(tmp_path: Path, small: Path) -> None:
     archive = tmp_path / "many"
     archive.write_bytes(tars.tar(*(Entry(f"file-{number}") for number in range(200))))
-    with pytest.raises(BuildError, match=r"no inodes|no space"):
+    with pytest.raises(BuildError, match="no inodes"):
         unpack(archive, small, HOW, tmp_path / "scratch")
 
 
@@ -126,8 +126,10 @@ def test_what_works_for_a_killed_process_ends_with_it(tmp_path: Path, how: signa
     process = subprocess.Popen([sys.executable, "-c", CODE, archive, tree], cwd=CHECKOUT, stderr=subprocess.DEVNULL)
     try:
         until(lambda: (tree / "zeros").exists() and len(offspring(process.pid)) == 2)
+        process.send_signal(signal.SIGSTOP)  # so that it is not done before we are
         children = offspring(process.pid)
         process.send_signal(how)
+        process.send_signal(signal.SIGCONT)
         assert process.wait(20) != 0
         until(lambda: not any(Path(f"/proc/{child}").exists() for child in children))
     finally:

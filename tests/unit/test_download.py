@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import hashlib
 import os
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from machinespawn import progress
 from machinespawn.build import download, transfer
 from machinespawn.config import Config
 from machinespawn.errors import BuildError, MachinespawnError, NetworkError, NotFoundError, TrustError
@@ -196,6 +198,7 @@ def test_redirects_that_are_no_weaker(url: str, location: str, target: str) -> N
 def test_bytes_are_kept_as_they_come(config: Config, server: Files) -> None:
     server.extra = {"Content-Encoding": "gzip"}
     assert download.fetch(f"{server.url}/big", config).read_bytes() == BIG
+    assert server.asked[0][1]["Accept-Encoding"] == "identity"
 
 
 def test_offline_only_what_is_here(tmp_path: Path, server: Files) -> None:
@@ -220,11 +223,11 @@ def test_many_at_once_share_one_download(config: Config, server: Files) -> None:
     for thread in threads:
         thread.join()
     assert results == [True] * 4
-    assert server.sent == len(BIG)
+    assert server.paths() == ["/big"]
 
 
 def test_a_cache_that_is_deleted_meanwhile(config: Config, server: Files) -> None:
-    deleted = []
+    deleted: list[str] = []
 
     class Deleting(dict[str, bytes]):
         def __getitem__(self, path: str) -> bytes:
@@ -236,6 +239,21 @@ def test_a_cache_that_is_deleted_meanwhile(config: Config, server: Files) -> Non
     server.content = Deleting(server.content)
     assert download.fetch(f"{server.url}/big", config).read_bytes() == BIG
     assert deleted
+
+
+def test_a_cache_that_is_deleted_before_it_is_sealed(config: Config, server: Files) -> None:
+    deleted: list[str] = []
+
+    def voice(event: str, text: str, depth: int, seconds: float) -> None:
+        if event == "done" and not deleted:
+            deleted.append(text)
+            shutil.rmtree(config.cache)
+
+    context = contextvars.copy_context()
+    context.run(progress.speak_with, voice)
+    path = context.run(download.fetch, f"{server.url}/big", config)
+    assert path.read_bytes() == BIG
+    assert deleted == ["download big (3.1 MB)"]
 
 
 def test_more_than_may_come(config: Config, server: Files) -> None:

@@ -54,7 +54,7 @@ def extract(data: int, rules: Rules) -> dict[str, int]:
     reader = Reader(data, rules.bounds.bytes, rules.algorithm)
     tree = _Tree(rules)
     for count, member in enumerate(members(reader)):
-        if count > rules.bounds.entries:
+        if count >= rules.bounds.entries:
             raise BuildError(
                 _("it has more than {count} members, for which there are no inodes").format(count=rules.bounds.entries),
                 _("use another file system, or do not use this archive if it should be small"),

@@ -121,7 +121,12 @@ def unpack(archive: Archive, target: Path, config: Config, proxy_of: ProxyOf | N
         _check_signature(archive, source, web)
     with progress.step(_("unpack {name}").format(name=name)):
         how = archives.How(Digest("sha256", archive.sha256), archive.architecture, archive.strip)
-        archives.unpack(source, target, how, config.cache / "scratch")
+        try:
+            archives.unpack(source, target, how, config.cache / "scratch")
+        except FileNotFoundError:
+            if archive.path or source.exists():
+                raise
+            archives.unpack(_fetched(archive, web), target, how, config.cache / "scratch")  # the cache was deleted
 
 
 def _fetched(archive: Archive, web: Web) -> Path:
