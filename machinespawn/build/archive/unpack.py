@@ -79,8 +79,8 @@ def _may_be_image(whole: Span) -> bool:
             return detect.is_image_member(next(filter(None, named), ""))
     except Damaged as error:
         raise detect.not_an_archive(head, whole.name) from error
-    except ProgramError:
-        return False  # damaged: whoever reads all of it says so
+    except (ProgramError, BuildError):
+        return False  # damaged, or no end of headers: the child that reads all of it says so
 
 
 @contextlib.contextmanager
