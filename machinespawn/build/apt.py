@@ -9,6 +9,7 @@ exception there.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
@@ -83,6 +84,7 @@ def _configuration(apt: Apt, tree: Path | None) -> str:
         f'Dir "{tree or space.temporary}";',
         f'Dir::State::status "{tree / "var/lib/dpkg/status" if tree else "/dev/null"}";',
         f'Dir::State::lists "{space.lists}";',
+        f'Dir::Cache::archives "{tree / "var/cache/apt/archives" if tree else space.archives}";',
         'Dir::Cache::pkgcache "";',
         'Dir::Cache::srcpkgcache "";',
         'Dir::Etc::main "/dev/null";',
@@ -107,10 +109,17 @@ def _configuration(apt: Apt, tree: Path | None) -> str:
 
 
 def _run(apt: Apt, tree: Path | None, arguments: Sequence[str]) -> shell.Result:
+    apt.space.sources.write_text(sources(apt.indexes, str(apt.keyring), check_dates=apt.check_dates))
     configuration = apt.space.top / "apt.conf"
     configuration.write_text(_configuration(apt, tree))
     environment = {**apt.environment, "APT_CONFIG": str(configuration)}
     return shell.run(["apt-get", *arguments], env=environment, log=apt.log)
+
+
+def download(apt: Apt, packages: Sequence[str]) -> None:
+    """Have packages, and what they need, at space.archives: in the version of the first suite."""
+    first = dataclasses.replace(apt, indexes=apt.indexes[:1])
+    _run(first, None, ["install", "--download-only", *packages])
 
 
 def install(apt: Apt, packages: Sequence[str], *, upgrade: bool = False) -> None:
@@ -125,17 +134,8 @@ def install(apt: Apt, packages: Sequence[str], *, upgrade: bool = False) -> None
 
 def priorities(apt: Apt, wanted: Sequence[str]) -> tuple[str, ...]:
     """Names of the packages of these priorities in the first suite."""
-    listed = shell.run(
-        [
-            "apt-get",
-            "indextargets",
-            "--format",
-            "$(FILENAME)",
-            "Identifier: Packages",
-            f"Release: {apt.indexes[0].suite}",
-        ],
-        env={**apt.environment, "APT_CONFIG": str(apt.space.top / "apt.conf")},
-    )
+    release = f"Release: {apt.indexes[0].suite}"
+    listed = _run(apt, None, ["indextargets", "--format", "$(FILENAME)", "Identifier: Packages", release])
     found: set[str] = set()
     for file in listed.stdout.split():
         text = shell.run(["/usr/lib/apt/apt-helper", "cat-file", file]).stdout
@@ -199,8 +199,6 @@ def shared_lists(config: Config, apt: Apt) -> Iterator[bool]:
     Gives False where the archive has moved on since the indexes were read: the
     caller reads them again.
     """
-    text = sources(apt.indexes, str(apt.keyring), check_dates=apt.check_dates)
-    apt.space.sources.write_text(text)
     name = hashlib.sha256(f"{apt.architecture}\n{apt.indexes!r}".encode()).hexdigest()
     final = config.cache / "lists" / name
     if not final.exists():

@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
-from machinespawn.build import keyrings
+from machinespawn.build import keyrings, signatures
 from machinespawn.config import Config
 from machinespawn.errors import NetworkError, NotFoundError, TrustError
 from machinespawn.files import write_atomic
@@ -116,17 +116,27 @@ def _store(path: Path, found: tuple[Index, ...]) -> None:
 def _fetch(archive: Archive, source: AptSource, architecture: str, keyring: Path, proxy: Callable[[str], str]) -> Index:
     missing = []
     for url in archive.urls:
-        address = f"{url.rstrip('/')}/dists/{archive.suite.name}/InRelease"
-        data = _get(address, "" if address.startswith("file:") else proxy(address))
-        if data is None:
-            missing.append(url)
-            continue
-        signed = keyrings.verify_inrelease(data, keyring, accept_expired_keys=source.accept_expired_keys)
-        return _parsed(signed.text, url.rstrip("/"), archive, architecture)
+        text = _signed(f"{url.rstrip('/')}/dists/{archive.suite.name}", keyring, proxy, source.accept_expired_keys)
+        if text is not None:
+            return _parsed(text, url.rstrip("/"), archive, architecture)
+        missing.append(url)
     raise NotFoundError(
         _("no mirror has the suite {suite}: {urls}").format(suite=archive.suite.name, urls=", ".join(missing)),
         _("name one that has it with --mirror, or in /etc/machinespawn.yaml under mirrors"),
     )
+
+
+def _signed(suite: str, keyring: Path, proxy: Callable[[str], str], accept_expired_keys: bool) -> str | None:
+    """The signed text of a suite's Release: InRelease, or on old archives Release with Release.gpg beside it."""
+    way = "" if suite.startswith("file:") else proxy(f"{suite}/InRelease")
+    inline = _get(f"{suite}/InRelease", way)
+    if inline is not None:
+        return keyrings.verify_inrelease(inline, keyring, accept_expired_keys=accept_expired_keys).text
+    data, signature = _get(f"{suite}/Release", way), _get(f"{suite}/Release.gpg", way)
+    if data is None or signature is None:
+        return None
+    signed = signatures.detached(data, signature, keyring, suite, accept_expired_keys=accept_expired_keys)
+    return signed.data.decode(errors="surrogateescape")
 
 
 def _get(url: str, proxy: str) -> bytes | None:

@@ -28,7 +28,7 @@ def is_clear_signed(data: bytes) -> bool:
     return data.lstrip().startswith(_BEGIN)
 
 
-def clear_signed(data: bytes, keyring: Path, name: str) -> Signed:
+def clear_signed(data: bytes, keyring: Path, name: str, *, accept_expired_keys: bool = False) -> Signed:
     """The signed part of data, as gpgv gives it: nothing that stands around it. Raises TrustError."""
     if data.count(_BEGIN) != 1:
         raise TrustError(
@@ -38,32 +38,39 @@ def clear_signed(data: bytes, keyring: Path, name: str) -> Signed:
     with tempfile.TemporaryDirectory(prefix="machinespawn-gpgv.") as directory:
         signed, text = Path(directory, "signed"), Path(directory, "text")
         signed.write_bytes(data)
-        fingerprints = _checked(["--output", str(text), str(signed)], keyring, Path(directory), name)
+        fingerprints = _checked(
+            ["--output", str(text), str(signed)], keyring, Path(directory), name, accept_expired_keys
+        )
         return Signed(text.read_bytes(), fingerprints)
 
 
-def detached(data: bytes, signature: bytes, keyring: Path, name: str) -> Signed:
+def detached(data: bytes, signature: bytes, keyring: Path, name: str, *, accept_expired_keys: bool = False) -> Signed:
     """Data once its detached signature (armoured or not) is found good. Raises TrustError."""
     with tempfile.TemporaryDirectory(prefix="machinespawn-gpgv.") as directory:
         file = Path(directory, "data")
         file.write_bytes(data)
-        return Signed(data, detached_file(file, signature, keyring, name))
+        fingerprints = detached_file(file, signature, keyring, name, accept_expired_keys=accept_expired_keys)
+        return Signed(data, fingerprints)
 
 
-def detached_file(path: Path, signature: bytes, keyring: Path, name: str) -> tuple[str, ...]:
+def detached_file(
+    path: Path, signature: bytes, keyring: Path, name: str, *, accept_expired_keys: bool = False
+) -> tuple[str, ...]:
     """Fingerprints of the keys that signed a file. Raises TrustError."""
     with tempfile.TemporaryDirectory(prefix="machinespawn-gpgv.") as directory:
         beside = Path(directory, "signature")
         beside.write_bytes(signature)
-        return _checked([str(beside), str(path)], keyring, Path(directory), name)
+        return _checked([str(beside), str(path)], keyring, Path(directory), name, accept_expired_keys)
 
 
-def _checked(arguments: list[str], keyring: Path, home: Path, name: str) -> tuple[str, ...]:
+def _checked(arguments: list[str], keyring: Path, home: Path, name: str, accept_expired_keys: bool) -> tuple[str, ...]:
     binary = keyrings.merged([keyring], home)  # gpgv takes no armour
     argv = ["gpgv", "--homedir", str(home), "--keyring", str(binary), "--status-fd", "1", *arguments]
     printed = shell.run(argv, check=False)
     try:
-        good = keyrings.counted(keyrings.signatures(printed.stdout), keyring, accept_expired_keys=False, what=name)
+        good = keyrings.counted(
+            keyrings.signatures(printed.stdout), keyring, accept_expired_keys=accept_expired_keys, what=name
+        )
     except TrustError as error:
         raise TrustError(
             error.message,

@@ -26,32 +26,32 @@ def build(root: Path, driver: str) -> subprocess.Popen[str]:
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def pid_namespaces() -> set[str]:
-    """Every pid namespace that has a process: a build's is one more."""
-    found = set()
+def processes_in(root: Path) -> list[str]:
+    """Every process, in whatever namespaces, that has a mount of this root: the builds, and what they started."""
+    found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                found.add(os.readlink(entry / "ns/pid"))
+                if str(root) in (entry / "mountinfo").read_text():
+                    found.append(f"{entry.name} {(entry / 'comm').read_text().strip()}")
             except OSError:
                 continue
     return found
 
 
-def left_behind(root: Path, namespaces: set[str]) -> dict[str, list[str]]:
+def left_behind(root: Path) -> dict[str, list[str]]:
     """What a killed build may not leave. Staging without a holder may stay until the next command."""
-    machines = root / "var/lib/machines"
     return {
-        "machines": [path.name for path in machines.glob("[!.]*")],
+        "machines": [path.name for path in (root / "var/lib/machines").glob("[!.]*")],
         "mounts": [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(root) in line],
-        "processes": sorted(pid_namespaces() - namespaces),
+        "processes": processes_in(root),
     }
 
 
-def settled(root: Path, namespaces: set[str]) -> dict[str, list[str]]:
+def settled(root: Path) -> dict[str, list[str]]:
     """left_behind, once the kernel has had the time to end the namespace's processes."""
     for _attempt in range(100):
-        left = left_behind(root, namespaces)
+        left = left_behind(root)
         if not left["processes"]:
             return left
         time.sleep(0.05)
@@ -75,7 +75,6 @@ def test_killed_builds_leave_nothing(fresh_root: Root, driver: str, capsys: pyte
     assert whole.returncode == 0, output
     length = time.monotonic() - began
     shutil.rmtree(root / "var/lib/machines/bread")
-    namespaces = pid_namespaces()
 
     counts = {"killed": 0, "finished first": 0, "staging swept": 0}
     for number in range(KILLS):
@@ -86,12 +85,14 @@ def test_killed_builds_leave_nothing(fresh_root: Root, driver: str, capsys: pyte
         except subprocess.TimeoutExpired:
             os.kill(process.pid, signal.SIGKILL)  # the parent alone
             counts["killed"] += 1
+            process.communicate()
         else:
             counts["finished first"] += 1
+            output, _none = process.communicate()
+            assert process.returncode == 0, output
             shutil.rmtree(root / "var/lib/machines/bread")
-        process.communicate()
         counts["staging swept"] += len(fresh_root.staged())
-        assert settled(root, namespaces) == {"machines": [], "mounts": [], "processes": []}
+        assert settled(root) == {"machines": [], "mounts": [], "processes": []}
 
     sealed = len(list((root / "var/lib/machinespawn/layers").glob("[!.]*")))
     last = build(root, driver)
@@ -99,6 +100,6 @@ def test_killed_builds_leave_nothing(fresh_root: Root, driver: str, capsys: pyte
     assert last.returncode == 0, output
     assert (root / "var/lib/machines/bread/etc/os-release").exists()
     assert not fresh_root.staged()
-    assert settled(root, namespaces) == {"machines": ["bread"], "mounts": [], "processes": []}
+    assert settled(root) == {"machines": ["bread"], "mounts": [], "processes": []}
     with capsys.disabled():
         print(f"\n{driver}: a build takes {length:.1f} s; {counts}; {sealed} layers taken over; nothing left")

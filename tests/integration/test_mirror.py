@@ -1,144 +1,136 @@
-"""The small mirror that Ubuntu's recipes are run from, and what goes wrong with it when it is told to."""
+"""Ubuntu's recipes for real, and what a mirror may do to a build."""
 
 from __future__ import annotations
 
 import dataclasses
-import subprocess
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
-from machinespawn.build import keyrings
-from machinespawn.build.keyrings import Signed
-from machinespawn.errors import TrustError
 from tests.lab import debs
 from tests.lab.mirror import Mirror, ubuntu
 from tests.lab.signing import signer
-
-SUITES = ("jammy", "jammy-updates", "jammy-security")
-
-
-@pytest.fixture
-def mirror() -> Iterator[Mirror]:
-    with ubuntu() as made:
-        yield made
+from tests.roots import Root
 
 
-def get(url: str) -> bytes:
-    with build_opener(ProxyHandler({})).open(url, timeout=10) as answer:
-        return bytes(answer.read())
+@pytest.fixture(scope="module")
+def jammy() -> Iterator[Mirror]:
+    with ubuntu() as served:
+        yield served
 
 
-def signed(mirror: Mirror, suite: str = "jammy") -> Signed:
-    data = get(f"{mirror.url}/dists/{suite}/InRelease")
-    return keyrings.verify_inrelease(data, mirror.keyring, accept_expired_keys=False)
+def options(mirror: Mirror, *more: str) -> tuple[str, ...]:
+    return ("--mirror", mirror.url, "--keyring", str(mirror.keyring), *more)
 
 
-def update(mirror: Mirror, directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """apt-get with an apt of its own that knows this mirror alone."""
-    for name in ("lists/partial", "archives/partial"):
-        (directory / name).mkdir(parents=True, exist_ok=True)
-    (directory / "list").write_text(
-        "".join(f"deb [signed-by={mirror.keyring}] {mirror.url} {suite} main universe\n" for suite in SUITES)
-    )
-    settings = {
-        "APT::Sandbox::User": "root",
-        "Acquire::Languages": "none",
-        "Acquire::Retries": "0",
-        "Acquire::http::Proxy": "false",
-        "Acquire::Check-Date": "true",  # the host may have switched them off
-        "Acquire::Check-Valid-Until": "true",
-        "Dir::Etc::sourcelist": str(directory / "list"),
-        "Dir::Etc::sourceparts": "/dev/null",
-        "Dir::State::Lists": str(directory / "lists"),
-        "Dir::State::status": "/dev/null",
-        "Dir::Cache": str(directory),
-    }
-    options = [argument for name, value in settings.items() for argument in ("-o", f"{name}={value}")]
-    argv = ["apt-get", "-q", *options, *(arguments or ("update", "--error-on=any"))]
-    return subprocess.run(argv, capture_output=True, text=True, check=False, cwd=directory)
+@pytest.mark.parametrize("driver", ["mmdebstrap", "debootstrap"])
+def test_ubuntu_jammy_survives_its_mirror_and_boots(fresh_root: Root, jammy: Mirror, driver: str) -> None:
+    arguments = ("ubuntu-22.04", "jammy", *options(jammy, "--driver", driver, "--package", "crumb"))
+    jammy.debs_left = 20
+    answer = fresh_root.call(*arguments)
+    assert answer.status == 10, answer.printed
+    assert len(answer.error["message"].splitlines()) > 1, "the end of what the program printed is part of the error"
+    assert not fresh_root.tree("jammy").exists()
+    assert not fresh_root.staged()
+
+    jammy.debs_left = None
+    fresh_root.build(*arguments)
+    crumb = (fresh_root.tree("jammy") / "etc/crumb").read_text()
+    assert crumb == "3\n", "packages come from the security suite where it has newer ones"
+    sources = (fresh_root.tree("jammy") / "etc/apt/sources.list").read_text().splitlines()
+    assert [line.split()[3] for line in sources] == ["jammy", "jammy-updates", "jammy-security"]
+    assert all("signed-by=/usr/share/keyrings/machinespawn-archive-keyring.gpg" in line for line in sources)
+    fresh_root.build("run", "-d", "jammy")
+    state = fresh_root.run("exec", "jammy", "--", "systemctl", "is-system-running", "--wait")
+    fresh_root.build("stop", "jammy")
+    assert state.stdout == "running\n"
 
 
-def test_every_suite_is_there_and_signed(mirror: Mirror) -> None:
-    for suite in SUITES:
-        release = signed(mirror, suite)
-        assert release.fingerprints == (mirror.key.fingerprint,)
-        assert "Origin: Ubuntu\n" in release.text
-        assert f"Suite: {suite}\n" in release.text
-        assert " universe/binary-" in release.text
-        assert not release.is_expired()
+def test_a_suite_that_debootstrap_has_no_script_for(fresh_root: Root) -> None:
+    with ubuntu("noble", "24.04", (*debs.BASE, "systemd-resolved")) as noble:
+        fresh_root.build("ubuntu-noble", "noble", *options(noble, "--driver", "debootstrap"))
+    assert (fresh_root.tree("noble") / "usr/lib/systemd/systemd").exists()
 
 
-def test_apt_takes_what_is_newest(mirror: Mirror, tmp_path: Path) -> None:
-    assert update(mirror, tmp_path).returncode == 0
-    done = update(mirror, tmp_path, "download", "crumb")
-    assert done.returncode == 0, done.stderr
-    assert [path.name for path in tmp_path.glob("*.deb")] == ["crumb_3_all.deb"]
-    simulated = update(mirror, tmp_path, "install", "--simulate", "systemd-sysv", "dbus", "libpam-systemd")
-    assert simulated.returncode == 0, simulated.stderr
+def test_the_shipped_keys_are_used_without_a_hunt(fresh_root: Root, jammy: Mirror) -> None:
+    answer = fresh_root.call("ubuntu-jammy", "bread", "--mirror", jammy.url)
+    assert (answer.status, answer.error["code"]) == (8, "trust")
+    assert "ubuntu-archive-keyring" in answer.printed or "keyring" in answer.error["message"]
+    assert not fresh_root.tree("bread").exists()
 
 
-def test_a_second_run_downloads_nothing(mirror: Mirror) -> None:
-    before = {deb.path: deb.path.stat().st_mtime_ns for deb in debs.debian()}
-    assert {deb.path: deb.path.stat().st_mtime_ns for deb in debs.debian()} == before
-    assert {"apt", "dpkg", "libc6", "systemd", "usrmerge"} <= {deb.name for deb in debs.debian()}
-    assert len(before) < 200
+def test_a_release_past_its_time(fresh_root: Root) -> None:
+    with ubuntu() as lagging:
+        old = dataclasses.replace(lagging.archive, valid_until=datetime.now(UTC) - timedelta(days=3))
+        lagging.republish(old)
+        answer = fresh_root.call("ubuntu-jammy", "bread", *options(lagging))
+        assert (answer.status, answer.error["code"]) == (8, "trust")
+        assert "expired" in answer.error["message"]
+        assert "--allow-expired-release" in answer.error["hint"]
+        fresh_root.build("plan", "ubuntu-jammy", *options(lagging, "--allow-expired-release"))
+        again = fresh_root.call("ubuntu-jammy", "other", *options(lagging))
+        assert again.status == 8, "what was allowed once must not be allowed for ever"
 
 
-def test_a_release_can_be_past_its_date(mirror: Mirror, tmp_path: Path) -> None:
-    past = datetime.now(UTC) - timedelta(days=15)
-    mirror.republish(dataclasses.replace(mirror.archive, valid_until=past))
-    assert signed(mirror).is_expired()
-    assert "expired" in update(mirror, tmp_path).stderr
+def test_a_release_that_somebody_else_signed(fresh_root: Root) -> None:
+    with ubuntu() as stolen, signer("Mallory") as mallory:
+        stolen.republish(stolen.archive, mallory)
+        answer = fresh_root.call("ubuntu-jammy", "bread", *options(stolen))
+    assert (answer.status, answer.error["code"]) == (8, "trust")
+    assert not fresh_root.tree("bread").exists()
 
 
-def test_another_key_can_have_signed_it(mirror: Mirror) -> None:
-    with signer("Somebody else") as other:
-        mirror.republish(mirror.archive, other)
-        with pytest.raises(TrustError, match=other.fingerprint[-16:]):
-            signed(mirror)
+@pytest.mark.parametrize("driver", ["mmdebstrap", "debootstrap"])
+def test_a_package_that_was_changed_after_signing(fresh_root: Root, driver: str) -> None:
+    with ubuntu() as broken:
+        broken.spoil("pool/**/dbus_*.deb")
+        answer = fresh_root.call("ubuntu-jammy", "bread", *options(broken, "--driver", driver))
+    assert answer.status == 10, answer.printed
+    assert not fresh_root.tree("bread").exists()
+    assert not list(fresh_root.cache.glob("archives/dbus_*.deb"))
 
 
-def test_it_can_hand_out_other_bytes_than_it_promised(mirror: Mirror, tmp_path: Path) -> None:
-    mirror.spoil("dists/jammy/main/*/Packages*")
-    assert signed(mirror).text
-    assert "Hash Sum mismatch" in update(mirror, tmp_path).stderr
-    mirror.spoil("dists/jammy/InRelease")
-    with pytest.raises(TrustError):
-        signed(mirror)
+def test_a_suite_that_no_mirror_has(fresh_root: Root, jammy: Mirror) -> None:
+    answer = fresh_root.call("ubuntu-noble", "bread", *options(jammy))
+    assert answer.status in (4, 9), answer.printed
+    assert "noble" in answer.error["message"]
 
 
-def test_spoiling_a_package_leaves_the_cache_alone(mirror: Mirror) -> None:
-    before = {deb.path: deb.path.read_bytes() for deb in debs.debian() if deb.name == "nano"}
-    mirror.spoil("pool/main/jammy/nano_*.deb")
-    assert {path: path.read_bytes() for path in before} == before
+def test_an_archive_without_inrelease(fresh_root: Root) -> None:
+    with ubuntu() as old:
+        for file in old.directory.glob("dists/*/InRelease"):
+            file.unlink()
+        fresh_root.build("plan", "ubuntu-jammy", *options(old))
+        with signer("Mallory") as mallory:
+            old.republish(old.archive, mallory)
+            for file in old.directory.glob("dists/*/InRelease"):
+                file.unlink()
+            answer = fresh_root.call("ubuntu-jammy", "other", *options(old, "--refresh"))
+    assert (answer.status, answer.error["code"]) == (8, "trust")
 
 
-def test_it_can_go_away_half_way(mirror: Mirror, tmp_path: Path) -> None:
-    assert update(mirror, tmp_path).returncode == 0
-    mirror.debs_left = 1
-    done = update(mirror, tmp_path, "download", "nano", "mawk", "sed")
-    assert done.returncode != 0
-    assert len(list(tmp_path.glob("*.deb"))) == 1
-    mirror.debs_left = None
-    assert update(mirror, tmp_path, "download", "nano", "mawk", "sed").returncode == 0
+SNAPSHOT = "20260801T000000Z"
 
 
-def test_snapshots_stay_as_they_were(mirror: Mirror) -> None:
-    mirror.snapshot("20260801T000000Z")
-    kept = get(f"{mirror.url}/20260801T000000Z/dists/jammy/InRelease")
-    mirror.republish(dataclasses.replace(mirror.archive, version="22.05"))
-    assert get(f"{mirror.url}/20260801T000000Z/dists/jammy/InRelease") == kept
-    assert get(f"{mirror.url}/dists/jammy/InRelease") != kept
-    name = next((mirror.directory / "pool/main/jammy").glob("crumb_*")).name
-    assert get(f"{mirror.url}/20260801T000000Z/pool/main/jammy/{name}")
-
-
-def test_it_serves_nothing_but_itself(mirror: Mirror) -> None:
-    for path in ("/../../etc/passwd", "/dists/%2e%2e/%2e%2e/%2e%2e/etc/passwd", "/nothing", "/dists"):
-        with pytest.raises(HTTPError, match="404"):
-            get(mirror.url + path)
+def test_a_snapshot_and_a_lock_repeat_a_build(fresh_root: Root, tmp_path: Path) -> None:
+    with ubuntu() as moving:
+        recipe = tmp_path / "dated.yaml"
+        recipe.write_text(
+            f"description: dated\nextends: ubuntu-jammy\napt: {{snapshot: '{moving.url}/{{date}}'}}\n"
+            f"base_packages: [nano]\n"
+        )
+        moving.snapshot(SNAPSHOT)
+        lock = tmp_path / "lock"
+        arguments = (str(recipe), "--keyring", str(moving.keyring), "--snapshot", SNAPSHOT, "--lock", str(lock))
+        first = fresh_root.build(arguments[0], "first", *arguments[1:])
+        shutil.rmtree(fresh_root.layers)
+        shutil.rmtree(fresh_root.cache)
+        moving.republish(dataclasses.replace(moving.archive, version="22.05"))
+        second = fresh_root.build(arguments[0], "second", *arguments[1:], "--locked")
+    assert second["hits"] == 0
+    assert second["layers"] == first["layers"]
+    versions = [(fresh_root.tree(name) / "var/lib/dpkg/status").read_text() for name in ("first", "second")]
+    assert versions[0] == versions[1]

@@ -26,13 +26,18 @@ def build(job: Job) -> None:
     tree = job.apt.space.root
     archives = tree / "var/cache/apt/archives"
     archives.mkdir(parents=True)
+    wanted = VARIANTS[job.variant]
+    # apt fetches over one connection and gives up in time; wget's 20 patient tries are per package
+    apt.download(job.apt, ("apt", *apt.priorities(job.apt, wanted)))
+    limits = job.apt.space.top / "wgetrc"
+    limits.write_text("tries = 2\nwaitretry = 1\ntimeout = 20\n")
     with overlay.bound(job.apt.space.archives, archives):
         try:
-            shell.run(command(job), env=job.apt.environment, log=job.apt.log)
+            shell.run(command(job), env={**job.apt.environment, "WGETRC": str(limits)}, log=job.apt.log)
         except ProgramError as error:
             tail = (inside.read(tree, "debootstrap/debootstrap.log") or "").splitlines()[-shell.TAIL_LINES :]
             raise ProgramError("\n".join([error.message, *tail]), error.hint, error.status, error.output) from error
-    extra = apt.priorities(job.apt, ("standard",)) if "standard" in VARIANTS[job.variant] else ()
+    extra = apt.priorities(job.apt, ("standard",)) if "standard" in wanted else ()
     apt.install(job.apt, (*job.packages, *extra), upgrade=True)
 
 

@@ -35,8 +35,9 @@ def build(job: Job) -> None:
     archives, lists = tree / "var/cache/apt/archives", tree / "var/lib/apt/lists"
     for directory in (archives, lists):
         directory.mkdir(parents=True)
+    sources = apt.sources(job.apt.indexes, str(job.apt.keyring), check_dates=job.apt.check_dates)
     with overlay.bound(job.apt.space.archives, archives), overlay.bound(job.apt.space.lists, lists):
-        shell.run(command(job), env=job.apt.environment, stdin=job.apt.space.sources.read_text(), log=job.apt.log)
+        shell.run(command(job), env=job.apt.environment, stdin=sources, log=job.apt.log)
 
 
 def command(job: Job) -> list[str]:
