@@ -54,6 +54,16 @@ def run(
     )
 
 
-def begin(verb: str, root: Path, *arguments: object, **streams: Any) -> subprocess.Popen[bytes]:
+def begin(
+    verb: str,
+    root: Path,
+    *arguments: object,
+    stdin: Any = None,
+    stdout: Any = None,
+    stderr: Any = None,
+    **options: object,
+) -> subprocess.Popen[bytes]:
     """Call it and go on."""
-    return subprocess.Popen(line(verb, root, *arguments), env=environment(), **streams)
+    return subprocess.Popen(
+        line(verb, root, *arguments, **options), env=environment(), stdin=stdin, stdout=stdout, stderr=stderr
+    )

@@ -84,9 +84,19 @@ def send(process: Process, number: int) -> bool:
         return True
 
 
+def takes(process: Process, number: int) -> bool:
+    """Whether it has a handler or a queue for the signal; PID 1 of a namespace sees no other."""
+    try:
+        lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    masks = [int(line.split()[1], 16) for line in lines if line.startswith(("SigBlk:", "SigCgt:"))]
+    return any(mask >> (number - 1) & 1 for mask in masks)
+
+
 def wait(processes: Iterable[Process], timeout: float) -> bool:
     """Wait until all of them have ended; False if that took more than timeout seconds."""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + max(0.0, timeout)
     return all(_ends(process, max(0.0, deadline - time.monotonic())) for process in processes)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
@@ -99,9 +100,19 @@ def capture(
     return programs.run(argv, where, env=env, stdin=stdin, check=check)
 
 
-def wait_until_booted(config: Config, name: str) -> str:
-    """Wait until the machine's systemd has nothing left to start, and give what it says then: running, degraded."""
-    return capture(config, name, ["systemctl", "is-system-running", "--wait"], check=False).stdout.strip()
+def wait_until_booted(config: Config, name: str, timeout: float = 90.0) -> str:
+    """Wait until the machine's systemd has nothing left to start, and give what it says then: running, degraded.
+
+    After timeout seconds it is what it says at that moment, nothing if it does
+    not answer. Raises NotRunningError.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        status.leader_of(config, name)
+        health = status.health(config, name)
+        if health not in ("", "offline", "initializing", "starting") or time.monotonic() >= deadline:
+            return health
+        time.sleep(0.1)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import signal
+import time
 from pathlib import Path
 
 from machinespawn.config import Config
@@ -92,8 +93,13 @@ def stop(config: Config, name: str, *, timeout: float = 90.0) -> str:
 def _powered_off(run: state.RunState, timeout: float) -> bool:
     if run.leader is None:
         return False
+    deadline = time.monotonic() + timeout
+    while run.leader.alive and not process.takes(run.leader, POWEROFF):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.02)  # it has only just been started, and would never see the signal
     process.send(run.leader, POWEROFF)
-    return process.wait([run.leader, run.supervisor], timeout)
+    return process.wait([run.leader, run.supervisor], deadline - time.monotonic())
 
 
 def kill(config: Config, name: str, signal: str = "KILL", whom: str = "leader") -> None:
@@ -126,9 +132,9 @@ def signal_number(text: str) -> int:
         if word.isdigit()
         else signal.SIGRTMIN + int(real_time[1] or 0)
         if real_time
-        else getattr(signal, f"SIG{word}", 0)
+        else signal.Signals.__members__.get(f"SIG{word}", 0)
     )
-    if isinstance(number, int) and 0 < number <= signal.SIGRTMAX:
+    if 0 < number <= signal.SIGRTMAX:
         return int(number)
     raise UsageError(_("{text!r} is no signal").format(text=text), _("such as TERM, KILL, HUP, RTMIN+4 or a number"))
 

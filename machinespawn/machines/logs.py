@@ -15,7 +15,7 @@ from pathlib import Path
 
 from machinespawn import shell
 from machinespawn.config import Config
-from machinespawn.errors import NotFoundError
+from machinespawn.errors import NotFoundError, TrustError
 from machinespawn.machines import status
 from machinespawn.runtimes import console as consoles
 from machinespawn.runtimes import state
@@ -75,11 +75,20 @@ def _journal(config: Config, name: str, tree: Path) -> tuple[Path, str]:
 
 
 def _has_journal(root: Path, path: str) -> bool:
-    return any(
-        name.endswith(".journal")
+    """Whether a journal is there. Raises TrustError for one that is a link: journalctl would follow it to the host."""
+    found = [
+        os.path.join(path, directory, name)
         for directory in ("", *inside.names(root, path))
         for name in inside.names(root, os.path.join(path, directory))
-    )
+        if name.endswith((".journal", ".journal~"))
+    ]
+    for file in found:
+        if inside.is_link(root, file):
+            raise TrustError(
+                _("/{file} of the machine is a link, and its journal is not read").format(file=file),
+                _("read it in the machine: machinespawn exec NAME -- journalctl"),
+            )
+    return bool(found)
 
 
 def _options(lines: int | None, follow: bool, since: str, unit: str, as_json: bool) -> list[str]:
