@@ -5,18 +5,15 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from machinespawn import shell
 from machinespawn.build import apt
+from machinespawn.build.plan import Archives, Plan
 from machinespawn.errors import BuildError
 from machinespawn.progress import step
 from machinespawn.recipe.model import File, Recipe, Services, User
 from machinespawn.store import inside
 from machinespawn.text import _
-
-if TYPE_CHECKING:
-    from machinespawn.build.plan import Plan
 
 OWN_KEYRING = "usr/share/keyrings/machinespawn-archive-keyring.gpg"
 
@@ -24,8 +21,8 @@ OWN_KEYRING = "usr/share/keyrings/machinespawn-archive-keyring.gpg"
 def apply(plan: Plan, tree: Path, log: Path) -> None:
     """Apply everything of the recipe but its packages."""
     recipe = plan.recipe
-    if recipe.apt:
-        _sources(plan, tree)
+    if plan.apt:
+        _sources(plan.apt, tree)
     if recipe.locale:
         _locale(recipe.locale, tree, log)
     if recipe.timezone:
@@ -41,13 +38,13 @@ def apply(plan: Plan, tree: Path, log: Path) -> None:
             shell.run(["/bin/sh", "-eu", "-c", command], shell.Chroot(tree), log=log)
 
 
-def _sources(plan: Plan, tree: Path) -> None:
+def _sources(archives: Archives, tree: Path) -> None:
     """The machine's own sources.list: the archives that it was built from."""
     keyring = ""
-    if plan.own_keyring:
-        inside.write(tree, OWN_KEYRING, plan.own_keyring)
+    if archives.own_keyring:
+        inside.write(tree, OWN_KEYRING, archives.own_keyring)
         keyring = f"/{OWN_KEYRING}"
-    inside.write(tree, "etc/apt/sources.list", apt.sources(plan.indexes, keyring, check_dates=plan.check_dates))
+    inside.write(tree, "etc/apt/sources.list", apt.sources(archives.indexes, keyring, check_dates=archives.keep_dates))
 
 
 def _locale(locale: str, tree: Path, log: Path) -> None:

@@ -104,7 +104,8 @@ def _lock(path: Path, lock: lockfile.Lock | None, planned: Plan, config: Config)
     if lock:
         lockfile.check_packages(path, lock, packages)
     else:
-        lockfile.write(path, lockfile.Lock(planned.recipe.name, planned.architecture, planned.indexes, keys, packages))
+        found = planned.apt.indexes if planned.apt else ()
+        lockfile.write(path, lockfile.Lock(planned.recipe.name, planned.architecture, found, keys, packages))
 
 
 def _from_archive(pulled: Pulled, config: Config, space: Workspace) -> Built:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from machinespawn.architecture import native
-from machinespawn.build import drivers, indexes, keyrings, lockfile, proxy, source
+from machinespawn.build import drivers, indexes, lockfile, source
 from machinespawn.build.drivers import tarball
 from machinespawn.build.indexes import Index
 from machinespawn.build.wanted import Pulled, StageReport, Wanted
 from machinespawn.config import Config
+from machinespawn.fetch import keyrings, proxy
 from machinespawn.host import architecture as host_architecture
 from machinespawn.recipe import load
 from machinespawn.recipe.model import AptSource, Recipe, TarSource
@@ -44,6 +45,21 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Archives:
+    """Where the packages of an apt recipe come from, and how far that is believed."""
+
+    indexes: tuple[Index, ...]
+    keyring: Path
+    """That signatures are checked with."""
+    check_dates: bool
+    """Whether the build refuses a Release past its Valid-Until."""
+    keep_dates: bool
+    """Whether the machine does: what was allowed for one build is not allowed for ever."""
+    own_keyring: bytes
+    """What the machine itself is to trust besides its own keyrings: that of --keyring."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """All that a build needs to know; nothing is asked of anybody after this but the packages themselves."""
 
@@ -51,16 +67,11 @@ class Plan:
     architecture: str
     variant: str
     driver: str
-    indexes: tuple[Index, ...]
-    """Of an apt recipe."""
-    keyring: Path | None
-    """That signatures are checked with; of an apt recipe."""
-    archive: tarball.Archive | None
-    """Of a tarball recipe."""
-    check_dates: bool
-    own_keyring: bytes
-    """What the machine itself is to trust besides its own keyrings: that of --keyring."""
     stages: tuple[Stage, ...]
+    apt: Archives | None = None
+    """Of an apt recipe."""
+    tar: tarball.Archive | None = None
+    """Of a tarball recipe."""
 
 
 def resolve(wanted: Wanted, config: Config, directory: Path) -> Plan:
@@ -131,35 +142,22 @@ def _from_apt(
         },
     )
     own = keyring.read_bytes() if wanted.keyring else b""
-    return Plan(
+    lasting = not (wanted.snapshot or apt.accept_expired_release)
+    stages = _upper(
         recipe,
-        architecture,
-        variant,
-        driver.NAME,
-        found,
-        keyring,
-        None,
-        not dated,
-        own,
-        _upper(recipe, bootstrap, {"sources": _addresses(found), "keyring": hashlib.sha256(own).hexdigest()}),
+        bootstrap,
+        {"sources": _addresses(found), "keyring": hashlib.sha256(own).hexdigest(), "keep_dates": lasting},
+    )
+    return Plan(
+        recipe, architecture, variant, driver.NAME, stages, apt=Archives(found, keyring, not dated, lasting, own)
     )
 
 
 def _from_tarball(recipe: Recipe, architecture: str, variant: str, config: Config) -> Plan:
     assert recipe.tarball is not None
     archive = tarball.resolve(recipe.tarball, architecture, config, lambda url: proxy.find(config, url).url)
-    return Plan(
-        recipe,
-        architecture,
-        variant,
-        tarball.NAME,
-        (),
-        None,
-        archive,
-        True,
-        b"",
-        _upper(recipe, _unpacked(archive, architecture), {}),
-    )
+    stages = _upper(recipe, _unpacked(archive, architecture), {})
+    return Plan(recipe, architecture, variant, tarball.NAME, stages, tar=archive)
 
 
 def of_archive(pulled: Pulled, config: Config) -> Plan:
@@ -176,7 +174,7 @@ def of_archive(pulled: Pulled, config: Config) -> Plan:
         tarball=TarSource(),
     )
     stages = (_unpacked(archive, archive.architecture),)
-    return Plan(recipe, archive.architecture, "", tarball.NAME, (), None, archive, True, b"", stages)
+    return Plan(recipe, archive.architecture, "", tarball.NAME, stages, tar=archive)
 
 
 def _unpacked(archive: tarball.Archive, architecture: str) -> Stage:

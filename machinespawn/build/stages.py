@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from machinespawn.build import apt, customize, drivers, foreign, proxy
+from machinespawn.build import apt, customize, drivers, foreign
 from machinespawn.build.apt import Apt
 from machinespawn.build.drivers import Job, tarball
 from machinespawn.build.plan import Plan, Stage
 from machinespawn.build.workspace import Workspace
 from machinespawn.config import Config
 from machinespawn.errors import BuildError, BusyError, NetworkError, ProgramError
+from machinespawn.fetch import proxy
 from machinespawn.files import locked, remove_tree
 from machinespawn.progress import note, step
 from machinespawn.store import clean, inside, layers, overlay
@@ -87,7 +88,7 @@ def _make(
                     _packages(plan, config, space, log, use_cache=use_cache)
                 case _:
                     customize.apply(plan, space.root, log)
-            customize.tidy(space.root, sources=bool(plan.indexes) and not below)
+            customize.tidy(space.root, sources=plan.apt is not None and not below)
             installed = _installed(space.root)
         remove_tree(work)
         layers.seal(
@@ -136,8 +137,8 @@ def _explained(log: Path, kept: Path | None) -> Iterator[None]:
 
 
 def _bootstrap(plan: Plan, config: Config, space: Workspace, log: Path, *, use_cache: bool) -> None:
-    if plan.archive:
-        tarball.unpack(plan.archive, space.root, config)
+    if plan.tar:
+        tarball.unpack(plan.tar, space.root, config)
         return
     assert plan.recipe.apt is not None
     with _apt(plan, config, space, log, use_cache=use_cache) as ready:
@@ -146,7 +147,7 @@ def _bootstrap(plan: Plan, config: Config, space: Workspace, log: Path, *, use_c
 
 
 def _packages(plan: Plan, config: Config, space: Workspace, log: Path, *, use_cache: bool) -> None:
-    if plan.archive:
+    if plan.tar:
         foreign.install(plan.recipe, space.root, log)
         return
     with _apt(plan, config, space, log, use_cache=use_cache) as ready:
@@ -156,15 +157,15 @@ def _packages(plan: Plan, config: Config, space: Workspace, log: Path, *, use_ca
 @contextlib.contextmanager
 def _apt(plan: Plan, config: Config, space: Workspace, log: Path, *, use_cache: bool) -> Iterator[Apt]:
     """apt with its caches mounted and its lists fresh."""
-    assert plan.recipe.apt and plan.keyring
-    first = plan.indexes[0]
+    assert plan.recipe.apt and plan.apt
+    first = plan.apt.indexes[0]
     ready = Apt(
         space,
         plan.architecture,
-        plan.indexes,
-        plan.keyring,
+        plan.apt.indexes,
+        plan.apt.keyring,
         proxy.find(config, f"{first.url}/dists/{first.suite}/InRelease").url,
-        plan.check_dates,
+        plan.apt.check_dates,
         not plan.recipe.apt.accept_expired_keys,
         log,
     )

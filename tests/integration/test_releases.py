@@ -23,7 +23,7 @@ def test_a_release_boots_to_running(root: Root, release: str) -> None:
         assert state == "running" or (state == "degraded" and units <= tolerated), failed
         assert root.run("exec", name, "--", "hostname").stdout == f"{name}\n"
         host = root.run(
-            "exec", name, "--", "sh", "-c", "sed -n 's|^deb [^ ]*//\\([^/]*\\)/.*|\\1|p' /etc/apt/sources.list"
+            "exec", name, "--", "sh", "-c", "sed -n 's|^deb [^/]*//\\([^/]*\\)/.*|\\1|p' /etc/apt/sources.list"
         )
         found = root.run("exec", name, "--", "getent", "hosts", host.stdout.split()[0])
         assert found.returncode == 0, "names do not resolve inside"
