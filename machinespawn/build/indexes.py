@@ -16,9 +16,9 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
-from machinespawn.build import keyrings, signatures
 from machinespawn.config import Config
 from machinespawn.errors import NetworkError, NotFoundError, TrustError
+from machinespawn.fetch import keyrings, signatures
 from machinespawn.files import write_atomic
 from machinespawn.progress import step
 from machinespawn.recipe.model import AptSource, Suite

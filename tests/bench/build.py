@@ -19,9 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from machinespawn.architecture import native
-from machinespawn.build import keyrings, source
+from machinespawn.build import source
 from machinespawn.build.wanted import Wanted
 from machinespawn.config import Config
+from machinespawn.fetch import keyrings
 from machinespawn.recipe import load
 
 MACHINESPAWN = (sys.executable, "-m", "machinespawn")

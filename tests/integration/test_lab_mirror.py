@@ -12,9 +12,9 @@ from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
-from machinespawn.build import keyrings
-from machinespawn.build.keyrings import Signed
 from machinespawn.errors import TrustError
+from machinespawn.fetch import keyrings
+from machinespawn.fetch.keyrings import Signed
 from tests.lab import debs
 from tests.lab.mirror import Mirror, ubuntu
 from tests.lab.signing import signer

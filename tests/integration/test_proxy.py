@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from machinespawn import progress
-from machinespawn.build import proxy
 from machinespawn.config import Config
+from machinespawn.fetch import proxy
 from machinespawn.host import proxies
 from tests.lab import http
 from tests.lab.namespaces import cover, isolated

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from machinespawn.build import download
 from machinespawn.build.archive.unpack import How, unpack
 from machinespawn.config import Config
 from machinespawn.errors import BuildError
+from machinespawn.fetch import download
 from tests.command_line import CHECKOUT
 from tests.lab import tars
 from tests.lab.fileserver import files

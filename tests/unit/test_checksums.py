@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from machinespawn.build import checksums
-from machinespawn.build.download import Web
 from machinespawn.config import Config
 from machinespawn.errors import NetworkError, TrustError
+from machinespawn.fetch import checksums
+from machinespawn.fetch.download import Web
 from tests.lab.fileserver import Files, files
 
 A, B = "a" * 64, "b" * 64

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from machinespawn import progress
-from machinespawn.build import download, transfer
 from machinespawn.config import Config
 from machinespawn.errors import BuildError, MachinespawnError, NetworkError, NotFoundError, TrustError
+from machinespawn.fetch import download, transfer
 from tests.lab.fileserver import Files, files
 
 BIG = os.urandom(3 << 20)

@@ -17,6 +17,7 @@ LAYERS = (
     ("cli", "__main__"),
     ("machines", "build.pipeline", "host.doctor"),
     ("build",),
+    ("fetch",),
     ("runtimes", "store"),
     ("host",),
     ("recipe", "machines.spec"),

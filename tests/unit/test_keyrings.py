@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from machinespawn.build import keyrings
 from machinespawn.config import Config
 from machinespawn.errors import MissingToolError, TrustError
+from machinespawn.fetch import keyrings
 from tests.lab.signing import signer
 
 pytestmark = pytest.mark.skipif(not shutil.which("gpg") or not shutil.which("gpgv"), reason="needs gpg and gpgv")

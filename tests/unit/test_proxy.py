@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from machinespawn.build import proxy
 from machinespawn.config import Config
 from machinespawn.errors import NetworkError, UsageError
+from machinespawn.fetch import proxy
 from machinespawn.host import proxies
 from tests.lab import http
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from machinespawn.build import download
 from machinespawn.build.drivers import tarball
 from machinespawn.build.drivers.tarball import Archive
 from machinespawn.build.wanted import Pulled
 from machinespawn.config import Config
 from machinespawn.errors import BuildError, NetworkError, NotFoundError, TrustError, UsageError
+from machinespawn.fetch import download
 from machinespawn.recipe.model import TarSource
 from tests.lab.fileserver import Files, files
 from tests.lab.signing import Signer, signer

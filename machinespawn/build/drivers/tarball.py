@@ -11,14 +11,14 @@ from urllib.parse import urljoin
 
 from machinespawn import progress
 from machinespawn.architecture import native
-from machinespawn.build import checksums, download, keyrings, proxy, signatures, streams
 from machinespawn.build.archive import unpack as archives
 from machinespawn.build.archive.flow import Digest
-from machinespawn.build.download import ProxyOf, Web
-from machinespawn.build.streams import Item
 from machinespawn.build.wanted import Pulled
 from machinespawn.config import Config
 from machinespawn.errors import NetworkError, NotFoundError, TrustError, UsageError
+from machinespawn.fetch import checksums, download, keyrings, proxy, signatures, streams
+from machinespawn.fetch.download import ProxyOf, Web
+from machinespawn.fetch.streams import Item
 from machinespawn.recipe.model import TarSource
 from machinespawn.text import _
 

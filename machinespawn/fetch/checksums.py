@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from machinespawn.build.download import Web
 from machinespawn.errors import NotFoundError, TrustError
+from machinespawn.fetch.download import Web
 from machinespawn.text import _
 
 FILE_MAX = 4 << 20

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from machinespawn.build.download import Web
 from machinespawn.errors import NetworkError, NotFoundError
+from machinespawn.fetch.download import Web
 from machinespawn.text import _
 
 LIST = "streams/v1/images.json"

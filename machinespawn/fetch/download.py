@@ -20,9 +20,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from machinespawn import progress
-from machinespawn.build.transfer import Arrived, Version, Wish, transfer
 from machinespawn.config import Config
 from machinespawn.errors import BuildError, BusyError, NetworkError, TrustError
+from machinespawn.fetch.transfer import Arrived, Version, Wish, transfer
 from machinespawn.files import locked, write_atomic
 from machinespawn.text import _
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from machinespawn import shell
-from machinespawn.build import keyrings
 from machinespawn.errors import TrustError
+from machinespawn.fetch import keyrings
 from machinespawn.text import _
 
 _BEGIN = b"-----BEGIN PGP SIGNED MESSAGE-----"

@@ -1,0 +1,1 @@
+"""What comes from outside, and why it is believed."""
