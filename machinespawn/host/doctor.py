@@ -80,15 +80,14 @@ def _list_of_tools() -> tuple[_Tool, ...]:
         _Tool("gpgv", _("checks the signatures of archives")),
         _Tool("systemd-nspawn", _("runs machines, and commands in trees")),
         _Tool("nsenter", _("runs commands in running machines")),
-        _Tool("unshare", _("keeps a build's mounts and processes to itself")),
         _Tool("journalctl", _("reads the logs of machines")),
-        _Tool("tar", _("unpacks archives")),
+        _Tool("tar", _("unpacks packages")),
         _Tool("xz", _("unpacks archives and packages")),
         _Tool("zstd", _("unpacks archives, and Ubuntu's packages"), needed=False),
     )
 
 
-_PACKAGES = {**shell.PACKAGE_OF, "dpkg-deb": "dpkg", "unshare": "util-linux"}
+_PACKAGES = {**shell.PACKAGE_OF, "dpkg-deb": "dpkg"}
 
 
 def _tools() -> tuple[Check, ...]:

@@ -67,7 +67,7 @@ class Contenders:
         return run
 
     def warm(self) -> None:
-        self.ours(self.directory / "warm", "bread", "--replace")
+        self.ours(self.directory / "warm", "bread")
 
     def mmdebstrap(self) -> None:
         lines = "".join(
@@ -105,7 +105,11 @@ def main() -> None:
         for _round in range(rounds):
             for name, run in table.items():
                 seconds[name].append(timed(run))
-                for left in (*scratch.glob("cold-*"), *scratch.glob("plain-*")):
+                for left in (
+                    *scratch.glob("cold-*"),
+                    *scratch.glob("plain-*"),
+                    *scratch.glob("warm/**/machines/bread"),
+                ):
                     shutil.rmtree(left)
         report(recipe, rounds, seconds)
     finally:
