@@ -103,10 +103,12 @@ def test_directory_and_variables(config: Config, booted: str) -> None:
 def sleeper(config: Config, booted: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """A command in the machine, and its pid on the host."""
     with verbs.begin("command", config.root, booted, ["sleep", "600"]) as running:
+        pid = _pid_of(config, booted, "sleep")
         try:
-            yield running, _pid_of(config, booted, "sleep")
+            yield running, pid
         finally:
-            running.terminate()
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _pid_of(config: Config, name: str, program: str) -> int:
