@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from machinespawn.architecture import native
-from machinespawn.build import drivers, indexes, lockfile, source
+from machinespawn.build import drivers, foreign, indexes, lockfile, source
 from machinespawn.build.drivers import tarball
 from machinespawn.build.indexes import Index
 from machinespawn.build.wanted import Pulled, StageReport, Wanted
 from machinespawn.config import Config
+from machinespawn.errors import UsageError
 from machinespawn.fetch import keyrings, proxy
 from machinespawn.host import architecture as host_architecture
 from machinespawn.recipe import load
-from machinespawn.recipe.model import AptSource, Recipe, TarSource
+from machinespawn.recipe.model import AptSource, File, Recipe, TarSource
+from machinespawn.recipe.names import APT_PACKAGE, PACKAGE
 from machinespawn.store import layers
 from machinespawn.store.layers import Manifest
 from machinespawn.text import _
@@ -79,13 +81,18 @@ def resolve(wanted: Wanted, config: Config, directory: Path) -> Plan:
 
     ``directory`` is where the merged keyring goes.
     """
+    if config.offline and (wanted.refresh or not wanted.use_cache):
+        raise UsageError(
+            _("offline nothing can be asked or fetched anew"),
+            _("leave out --refresh and --no-cache, or --offline (in the configuration: offline)"),
+        )
     architecture = wanted.architecture or native()
     host_architecture.check(architecture)
     recipe = load.load(wanted.recipe, config, variables=dict(wanted.variables), architecture=architecture)
     recipe = dataclasses.replace(recipe, packages=_packages(recipe, wanted))
     variant = drivers.check_variant(wanted.variant or recipe.variant)
     if recipe.apt is None:
-        return _from_tarball(recipe, architecture, variant, config)
+        return _from_tarball(recipe, architecture, variant, wanted, config)
     return _from_apt(recipe, recipe.apt, architecture, variant, wanted, config, directory)
 
 
@@ -98,6 +105,15 @@ def _packages(recipe: Recipe, wanted: Wanted) -> tuple[str, ...]:
         implied.append("tzdata")
     if any(user.sudo for user in recipe.users):
         implied.append("sudo")
+    rule = APT_PACKAGE if recipe.apt else PACKAGE
+    for name in wanted.packages:  # the loader has looked at the recipe's
+        if not rule.fits(name):
+            raise UsageError(
+                _("--package {name!r} is not {what}").format(name=name, what=rule.what),
+                _("one is: {example}").format(example=rule.example),
+            )
+    if recipe.apt is None:  # no bootstrap installs its base
+        return tuple(dict.fromkeys((*recipe.base_packages, *recipe.packages, *wanted.packages, *implied)))
     named = dict.fromkeys((*recipe.packages, *wanted.packages, *implied))
     return tuple(name for name in named if name not in recipe.base_packages)
 
@@ -153,9 +169,18 @@ def _from_apt(
     )
 
 
-def _from_tarball(recipe: Recipe, architecture: str, variant: str, config: Config) -> Plan:
+def _from_tarball(recipe: Recipe, architecture: str, variant: str, wanted: Wanted, config: Config) -> Plan:
     assert recipe.tarball is not None
-    archive = tarball.resolve(recipe.tarball, architecture, config, lambda url: proxy.find(config, url).url)
+    for option in ("mirror", "keyring", "snapshot", "variant", "allow_expired_release"):
+        if getattr(wanted, option):
+            raise UsageError(
+                _("--{option} says nothing to recipe {name}, which comes as an archive").format(
+                    option=option.replace("_", "-"), name=recipe.name
+                ),
+                _("leave it out; in a recipe that extends it, tarball: can name another archive and keyring"),
+            )
+    asking = dataclasses.replace(config, refresh=0) if wanted.refresh or not wanted.use_cache else config
+    archive = tarball.resolve(recipe.tarball, architecture, asking, lambda url: proxy.find(config, url).url)
     stages = _upper(recipe, _unpacked(archive, architecture), {})
     return Plan(recipe, architecture, variant, tarball.NAME, stages, tar=archive)
 
@@ -203,7 +228,10 @@ def _upper(recipe: Recipe, bootstrap: Stage, apt: Mapping[str, Any]) -> tuple[St
     """The stages above the bootstrap."""
     stages = [bootstrap]
     if recipe.packages:
-        stages.append(Stage("packages", stages[-1].key, {"packages": sorted(recipe.packages)}))
+        inputs: dict[str, Any] = {"packages": sorted(recipe.packages)}
+        if recipe.tarball:
+            inputs["configuration"] = {file.path: [_digest(file), file.mode] for file in foreign.configuration(recipe)}
+        stages.append(Stage("packages", stages[-1].key, inputs))
     stages.append(Stage("customize", stages[-1].key, {**_customization(recipe), **apt}))
     return tuple(stages)
 
@@ -215,14 +243,18 @@ CUSTOMIZED = ("files", "commands", "users", "root_password_hash", "root_ssh_keys
 def _customization(recipe: Recipe) -> dict[str, Any]:
     whole = dataclasses.asdict(recipe)
     chosen = {name: whole[name] for name in CUSTOMIZED}
-    for file in chosen["files"]:
-        if file["source"]:
-            file["content"] = hashlib.sha256(Path(file["source"]).read_bytes()).hexdigest()
+    for file, said in zip(recipe.files, chosen["files"], strict=True):
+        if file.source:
+            said["content"] = _digest(file)
     # a secret has no place in a manifest: only its digest decides
     chosen["root_password_hash"] = _hidden(chosen["root_password_hash"])
     for user in chosen["users"]:
         user["password_hash"] = _hidden(user["password_hash"])
     return chosen
+
+
+def _digest(file: File) -> str:
+    return hashlib.sha256(Path(file.source).read_bytes() if file.source else file.content.encode()).hexdigest()
 
 
 def _hidden(text: str) -> str:

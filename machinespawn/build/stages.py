@@ -72,7 +72,7 @@ def _make(
     kept = config.state / "kept" / f"{plan.recipe.name}-{stage.name}-{secrets.token_hex(4)}" if keep else None
     with (
         step(_("{stage}: {recipe} ({driver})").format(stage=stage.name, recipe=plan.recipe.name, driver=plan.driver)),
-        _explained(log, kept),
+        _explained(log, kept, offline=config.offline),
         locked(config.locks / clean.DOWNLOADS_LOCK, shared=True),
         layers.staging(config.layers, stage.key, config, keep=kept) as staged,
         layers.held(config, below) as lower,
@@ -117,7 +117,7 @@ def _mounted(lower: Sequence[Path], space: Workspace, tree: Path, work: Path) ->
 
 
 @contextlib.contextmanager
-def _explained(log: Path, kept: Path | None) -> Iterator[None]:
+def _explained(log: Path, kept: Path | None, *, offline: bool) -> Iterator[None]:
     """A program that failed in a stage is a failed build, with the places of its log and its tree."""
     try:
         yield
@@ -128,6 +128,10 @@ def _explained(log: Path, kept: Path | None) -> Iterator[None]:
             if kept
             else _("with --keep, what the stage had written stays to be looked at")
         ]
+        if offline:
+            where.insert(
+                0, _("offline there is no network: if something is not in the cache, run once without --offline")
+            )
         raise BuildError(error.message, "; ".join(where)) from error
     except OSError as error:
         raise BuildError(
@@ -148,7 +152,8 @@ def _bootstrap(plan: Plan, config: Config, space: Workspace, log: Path, *, use_c
 
 def _packages(plan: Plan, config: Config, space: Workspace, log: Path, *, use_cache: bool) -> None:
     if plan.tar:
-        foreign.install(plan.recipe, space.root, log)
+        given = config.proxy if config.proxy not in ("auto", "none") else ""
+        foreign.install(plan.recipe, space.root, log, proxy=proxy.normalised(given) if given else "")
         return
     with _apt(plan, config, space, log, use_cache=use_cache) as ready:
         apt.install(ready, plan.recipe.packages)

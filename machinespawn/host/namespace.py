@@ -23,8 +23,10 @@ from machinespawn.host import linux
 from machinespawn.text import _
 
 
-def isolated(work: Callable[[], Any]) -> Any:
+def isolated(work: Callable[[], Any], *, network: bool = True) -> Any:
     """Run work in the namespaces and give what it gives, which must go through JSON.
+
+    Without ``network`` there is none in there, for nobody: not even loopback is up.
 
     An error of ours is raised again here; anything else that work raises is
     printed by the child as a traceback and raised as MachinespawnError.
@@ -36,7 +38,7 @@ def isolated(work: Callable[[], Any]) -> Any:
     child = os.fork()
     if child == 0:
         os.close(reader)
-        _first_child(work, writer, ours)
+        _first_child(work, writer, ours, 0 if network else linux.CLONE_NEWNET)
     os.close(writer)
     try:
         with open(reader, "rb") as stream:
@@ -66,12 +68,12 @@ def _opened(answer: dict[str, Any]) -> Any:
     raise error
 
 
-def _first_child(work: Callable[[], Any], writer: int, parent: int) -> NoReturn:
+def _first_child(work: Callable[[], Any], writer: int, parent: int, more: int) -> NoReturn:
     """Make the namespaces. Only a child of this process is inside the new pid namespace."""
     linux.die_with_parent(signal.SIGKILL)
     if os.getppid() != parent:  # it ended before we asked to die with it
         os._exit(1)
-    linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWIPC)
+    linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWIPC | more)
     mine, yours = socket.socketpair()
     init = os.fork()
     if init == 0:
