@@ -12,13 +12,14 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
 from machinespawn.config import Config
 from machinespawn.errors import NetworkError, NotFoundError, TrustError
-from machinespawn.fetch import keyrings, signatures
+from machinespawn.fetch import signatures
 from machinespawn.files import write_atomic
 from machinespawn.progress import step
 from machinespawn.recipe.model import AptSource, Suite
@@ -41,6 +42,25 @@ class Index:
     """When it was made, as the Release says."""
     valid_until: str = ""
     """RFC 2822; empty: for ever."""
+
+    def is_expired(self, now: datetime | None = None) -> bool:
+        """Whether its Valid-Until has passed; False where it has none. ``now``: aware."""
+        until = when(self.valid_until)
+        return until is not None and until < (now or datetime.now(UTC))
+
+
+def when(text: str) -> datetime | None:
+    """A date of a Release file, in UTC; None for an empty one. Raises TrustError."""
+    if not text:
+        return None
+    try:
+        date = parsedate_to_datetime(text)
+    except ValueError as error:
+        raise TrustError(
+            _("the Release file has a date that is none: {text}").format(text=text),
+            _("try another mirror with --mirror URL"),
+        ) from error
+    return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
 
 
 @dataclass(frozen=True)
@@ -128,14 +148,16 @@ def _fetch(archive: Archive, source: AptSource, architecture: str, keyring: Path
 
 def _signed(suite: str, keyring: Path, proxy: Callable[[str], str], accept_expired_keys: bool) -> str | None:
     """The signed text of a suite's Release: InRelease, or on old archives Release with Release.gpg beside it."""
-    way = "" if suite.startswith("file:") else proxy(f"{suite}/InRelease")
-    inline = _get(f"{suite}/InRelease", way)
+    inrelease, release = f"{suite}/InRelease", f"{suite}/Release"
+    way = "" if suite.startswith("file:") else proxy(inrelease)
+    inline = _get(inrelease, way)
     if inline is not None:
-        return keyrings.verify_inrelease(inline, keyring, accept_expired_keys=accept_expired_keys).text
-    data, signature = _get(f"{suite}/Release", way), _get(f"{suite}/Release.gpg", way)
-    if data is None or signature is None:
-        return None
-    signed = signatures.detached(data, signature, keyring, suite, accept_expired_keys=accept_expired_keys)
+        signed = signatures.clear_signed(inline, keyring, inrelease, accept_expired_keys=accept_expired_keys)
+    else:
+        data, signature = _get(release, way), _get(f"{release}.gpg", way)
+        if data is None or signature is None:
+            return None
+        signed = signatures.detached(data, signature, keyring, release, accept_expired_keys=accept_expired_keys)
     return signed.data.decode(errors="surrogateescape")
 
 
@@ -197,9 +219,10 @@ def _parsed(text: str, url: str, archive: Archive, architecture: str) -> Index:
                 _("it has: {offered}").format(offered=fields.get("Components", "")),
             )
         packages.append((component, found))
-    return Index(
-        archive.suite.name, url, archive.components, tuple(packages), fields["Date"], fields.get("Valid-Until", "")
-    )
+    date, until = fields.get("Date", ""), fields.get("Valid-Until", "")
+    for text in (date, until):
+        when(text)  # or it is refused
+    return Index(archive.suite.name, url, archive.components, tuple(packages), date, until)
 
 
 def release(text: str) -> tuple[dict[str, str], dict[str, str]]:
@@ -224,17 +247,15 @@ def _packages(digests: dict[str, str], name: str) -> str:
 
 
 def _check_date(index: Index, source: AptSource, allowed: bool) -> None:
-    if not index.valid_until or allowed or source.accept_expired_release:
+    until = when(index.valid_until)
+    if until is None or allowed or source.accept_expired_release or not index.is_expired():
         return
-    until = parsedate_to_datetime(index.valid_until)
-    days = (time.time() - until.timestamp()) / 86400
-    if days > 0:
-        raise TrustError(
-            _("the Release of {suite} at {url} expired on {date}, {days} days ago").format(
-                suite=index.suite, url=index.url, date=f"{until:%Y-%m-%d}", days=int(days)
-            ),
-            _(
-                "the mirror lags behind or somebody holds it back: name another with --mirror, "
-                "or accept the risk with --allow-expired-release"
-            ),
-        )
+    raise TrustError(
+        _("the Release of {suite} at {url} expired on {date}, {days} days ago").format(
+            suite=index.suite, url=index.url, date=f"{until:%Y-%m-%d}", days=(datetime.now(UTC) - until).days
+        ),
+        _(
+            "the mirror lags behind or somebody holds it back: name another with --mirror, "
+            "or accept the risk with --allow-expired-release"
+        ),
+    )

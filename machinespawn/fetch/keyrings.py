@@ -1,58 +1,19 @@
-"""Whose signatures count: keyrings found, merged, and InRelease files checked against them."""
+"""Whose signatures count: keyrings found, unwrapped and merged."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import email.utils
 import hashlib
 import re
-import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-from machinespawn import shell
 from machinespawn.config import Config
 from machinespawn.errors import MissingToolError, TrustError
 from machinespawn.files import write_atomic
 from machinespawn.host import apt, keyfiles
 from machinespawn.text import _
-
-
-@dataclass(frozen=True)
-class Signed:
-    """What a signature vouches for. Times are aware, in UTC."""
-
-    text: str
-    """The signed text alone, as gpgv gives it: nothing outside the signature is in it."""
-    fingerprints: tuple[str, ...]
-    """Of the primary keys whose signatures are good."""
-    signed_at: datetime
-    date: datetime | None
-    """The Release's own Date."""
-    valid_until: datetime | None
-
-    def is_expired(self, now: datetime | None = None) -> bool:
-        """Whether its Valid-Until has passed; False where it has none."""
-        return self.valid_until is not None and self.valid_until < (now or datetime.now(UTC))
-
-
-@dataclass(frozen=True)
-class Signature:
-    """One signature as gpgv saw it."""
-
-    verdict: str
-    """GOODSIG, EXPKEYSIG, EXPSIG, REVKEYSIG, BADSIG, NO_PUBKEY, or ERRSIG for what gpgv cannot check."""
-    key: str
-    """Long key id."""
-    fingerprint: str = ""
-    """Of the primary key; empty unless the signature is cryptographically valid."""
-    made: int = 0
-    """Seconds since 1970."""
-    digest: int = 0
-    """Number of the hash algorithm in OpenPGP."""
 
 
 def find(names: tuple[str, ...], config: Config, *, package: str = "") -> tuple[Path, ...]:
@@ -142,145 +103,3 @@ def _crc24(data: bytes) -> int:
         for _bit in range(8):
             crc = (crc << 1) ^ (0x1864CFB if crc & 0x800000 else 0)
     return crc
-
-
-_WEAK_DIGESTS = frozenset({1, 2, 3})
-"""MD5, SHA-1, RIPEMD-160 (RFC 4880, 9.4)."""
-
-
-def verify_inrelease(data: bytes, keyring: Path, *, accept_expired_keys: bool) -> Signed:
-    """What the clear-signed data says, if a key of the keyring signed it; else TrustError.
-
-    A key that has expired counts only where that is accepted, for suites that
-    nobody signs any more. A revoked key, an expired signature or one over MD5
-    or SHA-1 never counts, and a bad one refuses the whole.
-    """
-    _check_frame(data, keyring)
-    with tempfile.TemporaryDirectory(prefix="machinespawn-gpgv.") as name:
-        signed, text = Path(name, "signed"), Path(name, "text")
-        signed.write_bytes(data)
-        argv = ["gpgv", "--homedir", name, "--keyring", str(keyring.absolute()), "--status-fd", "1"]
-        printed = shell.run([*argv, "--output", str(text), str(signed)], check=False)
-        found = signatures(printed.stdout)
-        if not found:
-            raise TrustError(
-                _("gpgv found no signature to check: {output}").format(output=printed.stderr.strip()),
-                _("look whether {keyring} is a keyring that gpgv can read").format(keyring=keyring),
-            )
-        good = counted(found, keyring, accept_expired_keys=accept_expired_keys)
-        content = text.read_bytes().decode(errors="surrogateescape")
-    return Signed(
-        text=content,
-        fingerprints=tuple(dict.fromkeys(signature.fingerprint for signature in good)),
-        signed_at=datetime.fromtimestamp(max(signature.made for signature in good), UTC),
-        date=_date(content, "Date"),
-        valid_until=_date(content, "Valid-Until"),
-    )
-
-
-_BEGIN, _END = b"-----BEGIN PGP SIGNED MESSAGE-----", b"-----END PGP SIGNATURE-----"
-
-
-def _check_frame(data: bytes, keyring: Path) -> None:
-    """Refuse anything but one signed message: what stands beside it would be read by careless eyes."""
-    lines = [line.rstrip() for line in data.strip().splitlines()]
-    if lines[:1] != [_BEGIN] or lines[-1:] != [_END] or lines.count(_BEGIN) != 1:
-        raise TrustError(
-            _("this is no signed Release file: it begins with {start!r}").format(
-                start=data[:60].decode("ascii", "replace")
-            ),
-            _(
-                "look at what the mirror answers; a login page or an error page comes from a proxy. Keyring: {keyring}"
-            ).format(keyring=keyring),
-        )
-
-
-def signatures(status: str) -> tuple[Signature, ...]:
-    """From gpgv's status lines (doc/DETAILS in GnuPG)."""
-    found: list[Signature] = []
-    for line in status.splitlines():
-        word, *fields = line.removeprefix("[GNUPG:] ").split(" ")
-        match word:
-            case "GOODSIG" | "EXPKEYSIG" | "EXPSIG" | "REVKEYSIG" | "BADSIG" | "ERRSIG":
-                found.append(Signature(word, fields[0]))
-            case "NO_PUBKEY" if found:
-                found[-1] = Signature(word, fields[0])
-            case "VALIDSIG" if found and len(fields) >= 10:
-                verdict = found.pop()
-                found.append(Signature(verdict.verdict, verdict.key, fields[9], _seconds(fields[2]), int(fields[7])))
-    return tuple(found)
-
-
-def _seconds(stamp: str) -> int:
-    """A time in gpgv's status: seconds since 1970, or ISO 8601 where gpgv was built so."""
-    return (
-        int(stamp)
-        if stamp.isdigit()
-        else int(datetime.strptime(stamp, "%Y%m%dT%H%M%S").replace(tzinfo=UTC).timestamp())
-    )
-
-
-def counted(
-    found: tuple[Signature, ...], keyring: Path, *, accept_expired_keys: bool, what: str = ""
-) -> tuple[Signature, ...]:
-    """The signatures that count, at least one; else a TrustError that says why none does.
-
-    ``what``: what was signed, if it is no Release file.
-    """
-    verdicts = ("GOODSIG", "EXPKEYSIG") if accept_expired_keys else ("GOODSIG",)
-    good = [
-        signature
-        for signature in found
-        if signature.verdict in verdicts and signature.fingerprint and signature.digest not in _WEAK_DIGESTS
-    ]
-    if good and not any(signature.verdict == "BADSIG" for signature in found):
-        return tuple(good)
-    reasons = [_reason(signature, keyring) for signature in found]
-    raise TrustError(
-        _("{what} is not to be trusted: {reasons}").format(
-            what=what or _("the Release file"), reasons="; ".join(reasons)
-        ),
-        _hint(found),
-    )
-
-
-def _reason(signature: Signature, keyring: Path) -> str:
-    match signature.verdict:
-        case "BADSIG":
-            text = _("key {key} did not sign this content: it was changed on the way")
-        case "NO_PUBKEY":
-            text = _("it is signed with key {key}, which is not in {keyring}")
-        case "EXPKEYSIG":
-            text = _("key {key} has expired")
-        case "EXPSIG":
-            text = _("the signature of key {key} has expired")
-        case "REVKEYSIG":
-            text = _("key {key} was revoked by its owner")
-        case _ if signature.digest in _WEAK_DIGESTS:
-            text = _("the signature of key {key} uses a hash that can be forged")
-        case _:
-            text = _("the signature of key {key} is not valid")
-    return text.format(key=signature.key, keyring=keyring)
-
-
-def _hint(found: tuple[Signature, ...]) -> str:
-    verdicts = {signature.verdict for signature in found}
-    if "BADSIG" in verdicts:
-        return _("try another mirror with --mirror URL, and without a proxy: --proxy none")
-    if "NO_PUBKEY" in verdicts:
-        return _("give the keyring that holds the key: --keyring FILE; or bring the keyring's package up to date")
-    return _("bring the package of the keyring up to date, or use the archive's current keyring: --keyring FILE")
-
-
-def _date(text: str, field: str) -> datetime | None:
-    match = re.search(rf"^{field}: *(.+?)\s*$", text, re.M)
-    if match is None:
-        return None
-    try:
-        date = email.utils.parsedate_to_datetime(match[1])
-    except ValueError as error:
-        raise TrustError(
-            _("the Release file has a {field} that is no date: {text}").format(field=field, text=match[1]),
-            _("try another mirror with --mirror URL"),
-        ) from error
-    return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)

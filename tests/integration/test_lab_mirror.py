@@ -12,9 +12,10 @@ from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
+from machinespawn.build import indexes
 from machinespawn.errors import TrustError
-from machinespawn.fetch import keyrings
-from machinespawn.fetch.keyrings import Signed
+from machinespawn.fetch import signatures
+from machinespawn.fetch.signatures import Signed
 from tests.lab import debs
 from tests.lab.mirror import Mirror, ubuntu
 from tests.lab.signing import signer
@@ -35,7 +36,12 @@ def get(url: str) -> bytes:
 
 def signed(mirror: Mirror, suite: str = "jammy") -> Signed:
     data = get(f"{mirror.url}/dists/{suite}/InRelease")
-    return keyrings.verify_inrelease(data, mirror.keyring, accept_expired_keys=False)
+    return signatures.clear_signed(data, mirror.keyring, suite)
+
+
+def is_expired(release: Signed) -> bool:
+    until = indexes.when(indexes.release(release.data.decode())[0].get("Valid-Until", ""))
+    return until is not None and until < datetime.now(UTC)
 
 
 def update(mirror: Mirror, directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -67,10 +73,11 @@ def test_every_suite_is_there_and_signed(mirror: Mirror) -> None:
     for suite in SUITES:
         release = signed(mirror, suite)
         assert release.fingerprints == (mirror.key.fingerprint,)
-        assert "Origin: Ubuntu\n" in release.text
-        assert f"Suite: {suite}\n" in release.text
-        assert " universe/binary-" in release.text
-        assert not release.is_expired()
+        text = release.data.decode()
+        assert "Origin: Ubuntu\n" in text
+        assert f"Suite: {suite}\n" in text
+        assert " universe/binary-" in text
+        assert not is_expired(release)
 
 
 def test_apt_takes_what_is_newest(mirror: Mirror, tmp_path: Path) -> None:
@@ -92,7 +99,7 @@ def test_a_second_run_downloads_nothing(mirror: Mirror) -> None:
 def test_a_release_can_be_past_its_date(mirror: Mirror, tmp_path: Path) -> None:
     past = datetime.now(UTC) - timedelta(days=15)
     mirror.republish(dataclasses.replace(mirror.archive, valid_until=past))
-    assert signed(mirror).is_expired()
+    assert is_expired(signed(mirror))
     assert "expired" in update(mirror, tmp_path).stderr
 
 
@@ -105,7 +112,7 @@ def test_another_key_can_have_signed_it(mirror: Mirror) -> None:
 
 def test_it_can_hand_out_other_bytes_than_it_promised(mirror: Mirror, tmp_path: Path) -> None:
     mirror.spoil("dists/jammy/main/*/Packages*")
-    assert signed(mirror).text
+    assert signed(mirror).data
     assert "Hash Sum mismatch" in update(mirror, tmp_path).stderr
     mirror.spoil("dists/jammy/InRelease")
     with pytest.raises(TrustError):

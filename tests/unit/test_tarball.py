@@ -145,9 +145,18 @@ def test_checksums_signed_around(server: Files, config: Config, maker: Signer) -
 
 
 def test_only_what_is_signed_is_read(server: Files, config: Config, maker: Signer) -> None:
+    """The frame alone does not give away that something stands behind the signature."""
+    signed = maker.clearsign(f"SHA256 (other.tar) = {SHA}\n")
+    behind = f"SHA256 (one.tar) = {OTHER}\n-----END PGP SIGNATURE-----\n"
+    server.content["/CHECKSUM"] = signed + behind.encode()
+    with pytest.raises(TrustError, match=r"no sha256 of one\.tar"):
+        resolved(TarSource(url=f"{server.url}/one.tar", keyring=keyring(config, maker)), config)
+
+
+def test_text_in_front_of_what_is_signed_is_refused(server: Files, config: Config, maker: Signer) -> None:
     signed = maker.clearsign(f"SHA256 (other.tar) = {SHA}\n")
     server.content["/CHECKSUM"] = f"SHA256 (one.tar) = {OTHER}\n".encode() + signed
-    with pytest.raises(TrustError, match=r"no sha256 of one\.tar"):
+    with pytest.raises(TrustError, match="not one signed message"):
         resolved(TarSource(url=f"{server.url}/one.tar", keyring=keyring(config, maker)), config)
 
 
