@@ -6,10 +6,10 @@ import contextlib
 import fcntl
 import os
 import secrets
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from machinespawn import shell
 from machinespawn.errors import BusyError
 
 
@@ -72,9 +72,12 @@ def remove_on_error(path: Path) -> Iterator[Path]:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a file or a tree without following links; what is not there is fine."""
+    """Remove a file or a tree, following no link and entering no mount; what is not there is fine.
+
+    Raises ProgramError where something is mounted in the tree: that is not ours to remove.
+    """
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        shell.run(["rm", "--recursive", "--force", "--one-file-system", "--", str(path)])
     else:
         path.unlink(missing_ok=True)
 

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,16 +135,26 @@ def install(apt: Apt, packages: Sequence[str], *, upgrade: bool = False) -> None
 
 def priorities(apt: Apt, wanted: Sequence[str]) -> tuple[str, ...]:
     """Names of the packages of these priorities in the first suite."""
+    found: set[str] = set()
+    for paragraph in _index(apt).split("\n\n"):
+        priority = re.search(r"^Priority: (.+)$", paragraph, re.MULTILINE)
+        name = re.search(r"^Package: (.+)$", paragraph, re.MULTILINE)
+        if priority and name and priority[1] in wanted:
+            found.add(name[1])
+    return tuple(sorted(found))
+
+
+def offers(apt: Apt, package: str) -> bool:
+    """Whether the first suite has the package."""
+    return f"\nPackage: {package}\n" in "\n" + _index(apt)
+
+
+def _index(apt: Apt) -> str:
+    """The first suite's Packages, all components."""
     release = f"Release: {apt.indexes[0].suite}"
     listed = _run(apt, None, ["indextargets", "--format", "$(FILENAME)", "Identifier: Packages", release])
-    found: set[str] = set()
-    for file in listed.stdout.split():
-        text = shell.run(["/usr/lib/apt/apt-helper", "cat-file", file]).stdout
-        for paragraph in text.split("\n\n"):
-            fields = dict(line.split(": ", 1) for line in paragraph.splitlines() if ": " in line)
-            if fields.get("Priority") in wanted:
-                found.add(fields["Package"])
-    return tuple(sorted(found))
+    files = listed.stdout.split()
+    return "\n".join(shell.run(["/usr/lib/apt/apt-helper", "cat-file", file]).stdout for file in files)
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from machinespawn.machines import settings, spec
 from machinespawn.machines.spec import MachineSpec
 from machinespawn.progress import step
 from machinespawn.recipe import load
-from machinespawn.store import inside, layers, trees
+from machinespawn.store import inside, layers, overlay, trees
 from machinespawn.store.sweep import sweep
 from machinespawn.text import _
 
@@ -62,7 +62,7 @@ def _build(name: str, config: Config, *, replace: bool, work: Callable[[Workspac
         if replace:
             _refuse_running(config, name)
         try:
-            built = namespace.isolated(inside)
+            built = namespace.isolated(inside, network=not config.offline)
         except BaseException:
             sweep(config)
             raise
@@ -122,6 +122,13 @@ def _is_address(source: str) -> bool:
 
 
 def _as_recipe(pulled: Pulled, config: Config) -> Wanted:
+    if pulled.sha256 or not pulled.verify:
+        raise UsageError(
+            _("--sha256 and --no-verify are for URLs and files; recipe {name} says itself what to go by").format(
+                name=pulled.source
+            ),
+            _("give the archive's URL or path; one in this directory as ./{name}").format(name=pulled.source),
+        )
     recipe = load.load(pulled.source, config, architecture=pulled.architecture or native())
     if recipe.tarball is None:
         raise UsageError(
@@ -141,7 +148,8 @@ def _machine(planned: Plan, made: stages.Made, name: str, config: Config, space:
         layers.staging(config.machines, name, config) as staged,
     ):
         trees.copy(sources, space.lower, staged)
-        customize.identify(staged, planned.recipe.hostname or name)
+        with overlay.bound(staged, space.root):
+            customize.identify(space.root, planned.recipe.hostname or name)
         wanted = _spec(planned, made, name, staged)
         trees.commit(config, staged, wanted)
         settings.write(config, wanted)

@@ -16,6 +16,8 @@ from pathlib import Path
 from machinespawn.config import Config
 from machinespawn.host import linux
 
+NSPAWN_STATE = Path("/run/systemd/nspawn")
+
 
 @dataclass(frozen=True)
 class Workspace:
@@ -59,6 +61,9 @@ def opened(config: Config) -> Iterator[Workspace]:
     """Mount the workspace. Only for use in isolated(): the mount is private there."""
     space = Workspace(config.run / "build")
     space.top.mkdir(parents=True, exist_ok=True, mode=0o755)
+    NSPAWN_STATE.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # two builds at once, or one that is killed, must not meet in what systemd-nspawn notes there
+    linux.mount("tmpfs", NSPAWN_STATE, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=700")
     linux.mount("tmpfs", space.top, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=755")
     umask = os.umask(0o022)
     try:
@@ -69,3 +74,4 @@ def opened(config: Config) -> Iterator[Workspace]:
     finally:
         os.umask(umask)
         linux.unmount(space.top)
+        linux.unmount(NSPAWN_STATE)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from machinespawn.config import Config
-from machinespawn.errors import MachinespawnError
+from machinespawn.errors import MachinespawnError, ProgramError
 from machinespawn.files import locked, remove_tree
 from machinespawn.machines import spec
 from machinespawn.store import trees
@@ -67,7 +67,7 @@ def _remove_dying(directory: Path) -> None:
     for _attempt in range(50):
         try:
             return remove_tree(directory)
-        except OSError:
+        except (OSError, ProgramError):
             time.sleep(0.1)
     return remove_tree(directory)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from machinespawn import shell
@@ -11,7 +12,9 @@ from machinespawn.build.drivers import Job
 from machinespawn.store import overlay
 
 NAME = "mmdebstrap"
-HOOKS = Path("/usr/share/mmdebstrap/hooks")
+HOOKS = "/usr/share/mmdebstrap/hooks"
+OLD_INIT = ("jessie", "xenial")
+"""Releases whose init-system-helpers is older than 1.34: there init was essential, which the hook makes up for."""
 SKIPPED = (
     "check/empty",  # the two directories that are mounted below are there already
     "check/signed-by",
@@ -36,14 +39,19 @@ def build(job: Job) -> None:
     for directory in (archives, lists):
         directory.mkdir(parents=True)
     sources = apt.sources(job.apt.indexes, str(job.apt.keyring), check_dates=job.apt.check_dates)
+    hooks = _hooks(job)
     with overlay.bound(job.apt.space.archives, archives), overlay.bound(job.apt.space.lists, lists):
-        shell.run(command(job), env=job.apt.environment, stdin=sources, log=job.apt.log)
+        shell.run(command(job, hooks), env=job.apt.environment, stdin=sources, log=job.apt.log)
 
 
-def command(job: Job) -> list[str]:
+def _hooks(job: Job) -> list[str]:
+    """What mmdebstrap's maybe-merged-usr finds out too, but only after another update of the lists."""
+    merged = ["merged-usr"] if apt.offers(job.apt, "usr-is-merged") else []
+    return merged + (["maybe-jessie-or-older"] if job.apt.indexes[0].suite in OLD_INIT else [])
+
+
+def command(job: Job, hooks: Sequence[str]) -> list[str]:
     """mmdebstrap's arguments; the sources come on standard input."""
-    suite = job.apt.indexes[0].suite
-    hook = "maybe-jessie-or-older" if suite in ("jessie", "xenial") else "maybe-merged-usr"
     return [
         "mmdebstrap",
         "--mode=root",
@@ -51,11 +59,11 @@ def command(job: Job) -> list[str]:
         f"--variant={job.variant}",
         f"--architectures={job.apt.architecture}",
         f"--include={','.join(job.packages)}",
-        f"--hook-dir={HOOKS / hook}",
+        *(f"--hook-dir={HOOKS}/{name}" for name in hooks),
         f"--skip={','.join(SKIPPED)}",
         "--dpkgopt=force-unsafe-io",
         *(f"--aptopt={line}" for line in apt.options(job.apt)),
-        suite,
+        job.apt.indexes[0].suite,
         str(job.apt.space.root),
         "-",
     ]
