@@ -22,7 +22,8 @@ from urllib.parse import urlsplit
 from machinespawn import progress
 from machinespawn.config import Config
 from machinespawn.errors import BuildError, BusyError, NetworkError, TrustError
-from machinespawn.fetch.transfer import Arrived, Version, Wish, transfer
+from machinespawn.fetch.partial import Version, Wish
+from machinespawn.fetch.transfer import Arrived, transfer
 from machinespawn.files import locked, write_atomic
 from machinespawn.text import _
 

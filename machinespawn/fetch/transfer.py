@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import json
-import os
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from machinespawn import progress
-from machinespawn.errors import BuildError, NetworkError, NotFoundError, TrustError
-from machinespawn.files import write_atomic
+from machinespawn.errors import NetworkError, NotFoundError, TrustError
+from machinespawn.fetch.partial import Version, Wish
 from machinespawn.text import _, quantity
 
 if TYPE_CHECKING:
@@ -37,19 +34,6 @@ SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 @dataclass(frozen=True)
-class Version:
-    """What tells one state of a URL's content from another (RFC 9110, 8.8)."""
-
-    etag: str = ""
-    modified: str = ""
-
-    @property
-    def exact(self) -> str:
-        """What If-Range takes: a weak ETag does not promise the same bytes."""
-        return self.etag if self.etag and not self.etag.startswith("W/") else self.modified
-
-
-@dataclass(frozen=True)
 class Arrived:
     """How a transfer ended."""
 
@@ -58,46 +42,6 @@ class Arrived:
     """It is still what the caller has: nothing was transferred."""
     resumed: bool = False
     """Part of it was there from another run."""
-
-
-@dataclass(frozen=True)
-class Wish:
-    """One file to be had."""
-
-    url: str
-    partial: Path
-    """Where it grows; kept when the connection breaks, so that the next run goes on from there."""
-    name: str
-    known: Version = Version()
-    """Of the copy that the caller has; empty: it has none."""
-    provable: bool = False
-    """Its digest is known, so that a part without a version may be resumed."""
-    limit: int = 0
-    """Most bytes that are taken; 0: what the disk takes."""
-    proxy: str = ""
-
-    @property
-    def _version_file(self) -> Path:
-        return self.partial.with_name(self.partial.name + ".json")
-
-    def begun(self) -> tuple[int, Version]:
-        """How many bytes are there, and of which version."""
-        try:
-            size = self.partial.lstat().st_size
-            return size, Version(**json.loads(self._version_file.read_text()))
-        except (OSError, ValueError, TypeError):
-            return 0, Version()
-
-    def begin(self, version: Version) -> None:
-        """Start over."""
-        self.drop()
-        self.partial.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(self._version_file, json.dumps(asdict(version)), 0o600)
-
-    def drop(self) -> None:
-        """Forget what is there."""
-        self.partial.unlink(missing_ok=True)
-        self._version_file.unlink(missing_ok=True)
 
 
 class _Interrupted(Exception):
@@ -243,59 +187,18 @@ def _receive(answer: Response, wish: Wish, here: int) -> None:
     """Add the body to the partial file, which has ``here`` bytes."""
     length = answer.headers.get("Content-Length", "")
     total = here + int(length) if length.isdigit() else 0
-    _check_room(wish, here, total)
+    wish.check_room(here, total)
     with contextlib.ExitStack() as stack:
         if not total or total - here > WORTH_TELLING:
             size = quantity(total) if total else _("size unknown")
             stack.enter_context(progress.step(_("download {name} ({size})").format(name=wish.name, size=size)))
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        file = stack.enter_context(open(os.open(wish.partial, flags, 0o600), "wb", buffering=0))
-        file.truncate(here)
-        file.seek(here)
+        append = stack.enter_context(wish.growing(here))
         told = time.monotonic()
         for chunk in answer.raw.stream(CHUNK, decode_content=False):
+            append(chunk)
             here += len(chunk)
-            _check_size(wish, here)
-            _write(file.fileno(), chunk, wish)
             if time.monotonic() - told > TELL_SECONDS:
                 told = time.monotonic()
                 progress.note(_("{done} of {total}").format(done=quantity(here), total=quantity(total)))
         if here < total:
             raise _Interrupted(_("the connection was cut after {done}").format(done=quantity(here)))
-
-
-def _check_size(wish: Wish, size: int) -> None:
-    if wish.limit and size > wish.limit:
-        wish.drop()
-        raise NetworkError(
-            _("{url} has more than {limit}").format(url=wish.url, limit=quantity(wish.limit)),
-            _("it is not what it should be: check the URL"),
-        )
-
-
-def _check_room(wish: Wish, here: int, total: int) -> None:
-    _check_size(wish, total)
-    status = os.statvfs(wish.partial.parent)
-    if total - here > status.f_bavail * status.f_frsize:
-        raise _full(wish)
-
-
-def _write(descriptor: int, chunk: bytes, wish: Wish) -> None:
-    try:
-        view = memoryview(chunk)
-        while view:
-            view = view[os.write(descriptor, view) :]
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            wish.drop()  # a full disk hurts everybody
-            raise _full(wish) from error
-        raise
-
-
-def _full(wish: Wish) -> BuildError:
-    return BuildError(
-        _("there is no room for {name} on the file system of {directory}").format(
-            name=wish.name, directory=wish.partial.parent
-        ),
-        _("make room: machinespawn clean-cache; or name another cache_dir in /etc/machinespawn.yaml"),
-    )

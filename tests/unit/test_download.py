@@ -18,7 +18,7 @@ import pytest
 from machinespawn import progress
 from machinespawn.config import Config
 from machinespawn.errors import BuildError, MachinespawnError, NetworkError, NotFoundError, TrustError
-from machinespawn.fetch import download, transfer
+from machinespawn.fetch import download, partial, transfer
 from tests.lab.fileserver import Files, files
 
 BIG = os.urandom(3 << 20)
@@ -109,8 +109,8 @@ def test_the_next_run_resumes_what_one_gave_up(config: Config, server: Files) ->
 def begun(config: Config, server: Files, data: bytes, etag: str = "") -> None:
     """Leave a part behind, as a killed process does."""
     url = f"{server.url}/big"
-    wish = transfer.Wish(url, config.cache / "downloads/partial" / hashlib.sha256(url.encode()).hexdigest()[:32], "big")
-    wish.begin(transfer.Version(etag))
+    wish = partial.Wish(url, config.cache / "downloads/partial" / hashlib.sha256(url.encode()).hexdigest()[:32], "big")
+    wish.begin(partial.Version(etag))
     wish.partial.write_bytes(data)
 
 
