@@ -138,7 +138,7 @@ def _fetch(archive: Archive, source: AptSource, architecture: str, keyring: Path
     for url in archive.urls:
         text = _signed(f"{url.rstrip('/')}/dists/{archive.suite.name}", keyring, proxy, source.accept_expired_keys)
         if text is not None:
-            return _parsed(text, url.rstrip("/"), archive, architecture)
+            return parsed(text, url.rstrip("/"), archive, architecture)
         missing.append(url)
     raise NotFoundError(
         _("no mirror has the suite {suite}: {urls}").format(suite=archive.suite.name, urls=", ".join(missing)),
@@ -190,7 +190,8 @@ def _get(url: str, proxy: str) -> bytes | None:
     raise AssertionError("unreachable")
 
 
-def _parsed(text: str, url: str, archive: Archive, architecture: str) -> Index:
+def parsed(text: str, url: str, archive: Archive, architecture: str) -> Index:
+    """The index that a Release describes. Raises where it is another suite's, or lacks what is wanted."""
     fields, digests = release(text)
     offered = fields.get("Architectures", "").split()
     if offered and architecture not in offered:
