@@ -17,9 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from machinespawn import errors
 from machinespawn.errors import MachinespawnError
-from machinespawn.host import linux
+from machinespawn.host import child, linux
 from machinespawn.text import _
 
 
@@ -33,46 +32,28 @@ def isolated(work: Callable[[], Any], *, network: bool = True) -> Any:
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    reader, writer = os.pipe()
-    ours = os.getpid()
-    child = os.fork()
-    if child == 0:
-        os.close(reader)
-        _first_child(work, writer, ours, 0 if network else linux.CLONE_NEWNET)
-    os.close(writer)
-    try:
-        with open(reader, "rb") as stream:
-            answer = stream.read()
-        _pid, status = os.waitpid(child, 0)
-    except BaseException:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        raise
+    more = 0 if network else linux.CLONE_NEWNET
+    with child.forked(lambda writer: _first_child(work, writer, more)) as wait:
+        answer, status = wait()
     if not answer:
         raise MachinespawnError(
             _("the build process ended without an answer ({how})").format(how=_how(status)),
             _("if something killed it (out of memory: see dmesg), run the command again: sealed layers are kept"),
         )
-    return _opened(json.loads(answer))
+    found: dict[str, Any] = json.loads(answer)
+    if error := child.error_in(found):
+        raise error
+    return found["value"]
 
 
 def _how(status: int) -> str:
-    code = os.waitstatus_to_exitcode(status)
-    return _("signal {number}").format(number=-code) if code < 0 else _("exit status {code}").format(code=code)
+    if status < 0:
+        return _("signal {number}").format(number=-status)
+    return _("exit status {code}").format(code=status)
 
 
-def _opened(answer: dict[str, Any]) -> Any:
-    if "error" not in answer:
-        return answer["value"]
-    error = errors.classes()[answer["error"]](answer["message"], answer["hint"])
-    raise error
-
-
-def _first_child(work: Callable[[], Any], writer: int, parent: int, more: int) -> NoReturn:
+def _first_child(work: Callable[[], Any], writer: int, more: int) -> NoReturn:
     """Make the namespaces. Only a child of this process is inside the new pid namespace."""
-    linux.die_with_parent(signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before we asked to die with it
-        os._exit(1)
     linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWIPC | more)
     mine, yours = socket.socketpair()
     init = os.fork()
@@ -102,7 +83,7 @@ def _init(work: Callable[[], Any], writer: int, parent: socket.socket) -> NoRetu
         linux.mount("proc", Path("/proc"), "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
         answer: dict[str, Any] = {"value": work()}
     except MachinespawnError as error:
-        answer = {"error": type(error).__name__, "message": error.message, "hint": error.hint}
+        answer = child.told(error)
     except KeyboardInterrupt:
         answer, status = {}, 130
     except BaseException:

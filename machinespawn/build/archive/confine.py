@@ -11,12 +11,11 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from machinespawn import errors
 from machinespawn.build.archive.tar import Damaged
 from machinespawn.errors import BuildError, MachinespawnError
-from machinespawn.host import linux
+from machinespawn.host import child
 from machinespawn.text import _
 
 MEMORY = 1 << 30
@@ -42,55 +41,24 @@ def confined(root: Path, data: int, work: Work, *, keep: tuple[int, ...] = ()) -
     The child has no descriptor but data, those of keep and the standard
     streams, and dies with us and with the block.
     """
-    ours = os.getpid()
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        _child(ours, root, data, work, writer, keep)
-    os.close(writer)
-    with open(reader, "rb") as reports:
-        ended = False
-
-        def wait() -> Outcome:
-            nonlocal ended
-            answer = reports.read()
-            _pid, status = os.waitpid(child, 0)
-            ended = True
-            return _outcome(answer, status)
-
-        try:
-            yield wait
-        finally:
-            if not ended:
-                os.kill(child, signal.SIGKILL)
-                os.waitpid(child, 0)
+    with child.forked(lambda writer: _body(root, data, work, writer, keep)) as wait:
+        yield lambda: _outcome(*wait())
 
 
 def _outcome(answer: bytes, status: int) -> Outcome:
     if not answer:
-        number = os.waitstatus_to_exitcode(status)
-        text = _("the process that unpacks ended without an answer ({number})").format(number=number)
+        text = _("the process that unpacks ended without an answer ({number})").format(number=status)
         return Outcome({}, BuildError(text, _("if something killed it (out of memory: see dmesg), try again")))
     found: dict[str, Any] = json.loads(answer)
-    if "error" in found:
-        return Outcome({}, errors.classes()[found["error"]](found["message"], found["hint"]))
-    return Outcome(found.get("numbers", {}), damaged=found.get("damaged", ""))
+    return Outcome(found.get("numbers", {}), child.error_in(found), found.get("damaged", ""))
 
 
-def _child(parent: int, root: Path, data: int, work: Work, writer: int, keep: tuple[int, ...]) -> NoReturn:
-    """Never comes back into our caller's code, whatever happens."""
-    status = 1
-    try:
-        linux.die_with_parent(signal.SIGKILL)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        if os.getppid() == parent:  # else it ended before we asked to die with it
-            _close_all_but({0, 1, 2, data, writer, *keep})
-            answer = json.dumps(_answer(root, data, work)).encode()
-            while answer:
-                answer = answer[os.write(writer, answer) :]
-            status = 0
-    finally:
-        os._exit(status)
+def _body(root: Path, data: int, work: Work, writer: int, keep: tuple[int, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _close_all_but({0, 1, 2, data, writer, *keep})
+    answer = json.dumps(_answer(root, data, work)).encode()
+    while answer:
+        answer = answer[os.write(writer, answer) :]
 
 
 def _close_all_but(kept: set[int]) -> None:
@@ -110,18 +78,14 @@ def _answer(root: Path, data: int, work: Work) -> dict[str, Any]:
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
         return {"numbers": work(data)}
     except MachinespawnError as error:
-        return _told(error)
+        return child.told(error)
     except Damaged as error:
         return {"damaged": str(error)}
     except OSError as error:
-        return _told(_system_error(error))
+        return child.told(_system_error(error))
     except Exception as error:  # the border of the process: the parent raises it
         text = _("it cannot be unpacked: {error}").format(error=f"{type(error).__name__}: {error}"[:500])
-        return _told(BuildError(text, _("if other tools unpack it, please report this with the archive")))
-
-
-def _told(error: MachinespawnError) -> dict[str, Any]:
-    return {"error": type(error).__name__, "message": error.message, "hint": error.hint}
+        return child.told(BuildError(text, _("if other tools unpack it, please report this with the archive")))
 
 
 def _system_error(error: OSError) -> BuildError:
