@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import platform
 import re
 import shlex
 import shutil
@@ -14,7 +16,6 @@ from urllib.parse import urlsplit
 from machinespawn import shell
 
 _DISTRO_INFO = Path("/usr/share/distro-info")
-_OS_RELEASE = Path("/etc/os-release")
 _MOVING_SUITES = {"debian": frozenset({"stable", "oldstable", "testing", "unstable", "sid"})}
 _HELPER = Path("/usr/lib/apt/apt-helper")
 
@@ -159,10 +160,10 @@ def _codenames(distribution: str) -> frozenset[str]:
     if table.exists():
         with table.open(newline="") as stream:
             known.update(row["series"] for row in csv.DictReader(stream))
-    if _OS_RELEASE.exists():
-        fields = dict(line.partition("=")[::2] for line in _OS_RELEASE.read_text().splitlines())
-        if fields.get("ID") == distribution:
-            known.add(fields.get("VERSION_CODENAME", ""))
+    with contextlib.suppress(OSError):
+        host = platform.freedesktop_os_release()
+        if host["ID"] == distribution:
+            known.add(host.get("VERSION_CODENAME", ""))
     return frozenset(known)
 
 
