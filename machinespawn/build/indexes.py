@@ -19,7 +19,7 @@ from typing import Any
 
 from machinespawn.config import Config
 from machinespawn.errors import NetworkError, NotFoundError, TrustError
-from machinespawn.fetch import signatures
+from machinespawn.fetch import signatures, transfer
 from machinespawn.files import write_atomic
 from machinespawn.progress import step
 from machinespawn.recipe.model import AptSource, Suite
@@ -170,12 +170,10 @@ def _get(url: str, proxy: str) -> bytes | None:
             return None
     import requests
 
-    proxies = {"http": proxy, "https": proxy} if proxy else {}
     for tried in range(1, TRIES + 1):
         try:
-            with requests.Session() as session:
-                session.trust_env = False  # the proxy is found and proved in one place
-                answer = session.get(url, proxies=proxies, timeout=(CONNECT_SECONDS, READ_SECONDS))
+            with transfer.session(proxy) as session:
+                answer = session.get(url, timeout=(CONNECT_SECONDS, READ_SECONDS))
             if answer.status_code in (404, 410):
                 return None
             answer.raise_for_status()

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from machinespawn import progress
 from machinespawn.config import Config
 from machinespawn.errors import NetworkError, UsageError
+from machinespawn.fetch import transfer
 from machinespawn.files import write_atomic
 from machinespawn.host import apt, proxies
 from machinespawn.text import _
@@ -127,17 +128,17 @@ def _answer(url: str, proxy_url: str) -> _Answer:
     """How the URL begins, through the proxy; '' for directly."""
     import requests
 
-    proxy = {"http": proxy_url, "https": proxy_url} if proxy_url else {}
     try:
-        with requests.Session() as session:
-            session.trust_env = False
-            with session.get(url, proxies=proxy, timeout=(CONNECT_TIMEOUT, ANSWER_TIMEOUT), stream=True) as answer:
-                start = b""
-                for chunk in answer.iter_content(256):
-                    start += chunk
-                    if len(start) >= len(_BEGINNING):
-                        break
-                return _Answer(answer.status_code, start)
+        with (
+            transfer.session(proxy_url) as session,
+            session.get(url, timeout=(CONNECT_TIMEOUT, ANSWER_TIMEOUT), stream=True) as answer,
+        ):
+            start = b""
+            for chunk in answer.iter_content(256):
+                start += chunk
+                if len(start) >= len(_BEGINNING):
+                    break
+            return _Answer(answer.status_code, start)
     except (requests.Timeout, requests.ConnectionError):
         return _Answer(trouble=_("it does not answer, or not in time"))
     except (requests.RequestException, ValueError) as error:

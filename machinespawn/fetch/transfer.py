@@ -48,23 +48,29 @@ class _Interrupted(Exception):
     """Worth another try."""
 
 
+def session(proxy: str) -> Session:
+    """How every server is talked to: through the proxy of that URL (empty: none), believed as the host believes."""
+    import requests
+
+    opened = requests.Session()
+    opened.trust_env = False  # the proxy is found and proved in one place
+    opened.verify = str(SYSTEM_CERTIFICATES) if SYSTEM_CERTIFICATES.exists() else True
+    opened.proxies = {"http": proxy, "https": proxy} if proxy else {}
+    return opened
+
+
 def transfer(wish: Wish) -> Arrived:
     """Have the file at wish.partial.
 
     Raises NotFoundError when the server has no such file, NetworkError when it
     cannot be had now, BuildError when the disk is full.
     """
-    import requests
-
     failures, here = 0, wish.begun()[0]
     resumed = here > 0
-    with requests.Session() as session:
-        session.trust_env = False  # the proxy is found and proved in one place
-        session.verify = str(SYSTEM_CERTIFICATES) if SYSTEM_CERTIFICATES.exists() else True
-        session.proxies = {"http": wish.proxy, "https": wish.proxy} if wish.proxy else {}
+    with session(wish.proxy) as opened:
         while True:
             try:
-                return _attempt(session, wish, resumed)
+                return _attempt(opened, wish, resumed)
             except _Interrupted as error:
                 grown, here = wish.begun()[0] - here, wish.begun()[0]
                 failures = 0 if grown >= ENOUGH else failures + 1
