@@ -137,7 +137,7 @@ def empty(tree: Path, path: str) -> None:
     """Remove all that is in a directory of the tree, but not the directory."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), directory(tree, path) as descriptor:
         for name in os.listdir(descriptor):
-            remove_tree(Path(f"/proc/self/fd/{descriptor}") / name)
+            remove_tree(Path(f"/proc/{os.getpid()}/fd/{descriptor}") / name)  # rm has a /proc/self of its own
 
 
 def os_release(tree: Path) -> dict[str, str]:

@@ -6,15 +6,15 @@ import json
 import stat
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
-from urllib.request import ProxyHandler, build_opener
+from typing import Any
 
 import pytest
 
 from tests.command_line import CHECKOUT
-from tests.roots import Root
+from tests.lab.http import forward, serving
+from tests.roots import Root, temporary_root
 
 RECIPE = "debian-bookworm"
 
@@ -69,43 +69,13 @@ def test_a_machine_holds_no_trace_of_its_making(root: Root) -> None:
     assert audit.stdout == ""
 
 
-class ForwardProxy(BaseHTTPRequestHandler):
-    """A plain HTTP proxy, as apt talks to one."""
-
-    def do_GET(self) -> None:
-        self.server.asked.append(self.path)  # type: ignore[attr-defined]
-        try:
-            with build_opener(ProxyHandler({})).open(self.path, timeout=60) as answer:
-                body, status = answer.read(), answer.status
-        except OSError as error:
-            body, status = b"", getattr(error, "code", 502)
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
 def test_a_proxy_is_used_and_never_kept(fresh_root: Root) -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), ForwardProxy)
-    server.asked = []  # type: ignore[attr-defined]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"127.0.0.1:{server.server_port}"
-    try:
-        fresh_root.build(RECIPE, "bread", "--proxy", f"http://{address}")
-    finally:
-        server.shutdown()
-        server.server_close()
-    assert any(path.endswith(".deb") for path in server.asked)  # type: ignore[attr-defined]
-    found = subprocess.run(
-        ["grep", "-rlF", address, str(fresh_root.tree("bread")), str(fresh_root.layers)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert found.stdout == ""
+    with serving(forward) as server:
+        fresh_root.build(RECIPE, "bread", "--proxy", server.url)
+        assert any(path.endswith(".deb") for path in server.requests)
+        address = server.url.removeprefix("http://").rstrip("/")
+    argv = ["grep", "-rlF", address, str(fresh_root.tree("bread")), str(fresh_root.layers)]
+    assert subprocess.run(argv, capture_output=True, text=True, check=False).stdout == ""
 
 
 def test_two_builds_of_one_name(root: Root) -> None:
@@ -121,13 +91,20 @@ def test_two_builds_of_one_name(root: Root) -> None:
     assert not root.staged()
 
 
-def test_two_builds_of_one_recipe_share_the_work(fresh_root: Root) -> None:
-    argv = [sys.executable, "-m", "machinespawn", "--root", str(fresh_root.path), RECIPE]
-    both = [
-        subprocess.Popen([*argv, name, "--json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=CHECKOUT)
-        for name in ("one", "two")
-    ]
-    answers = [json.loads(process.communicate()[0]) for process in both]
+@pytest.fixture(scope="module")
+def twins() -> Iterator[tuple[Root, list[dict[str, Any]]]]:
+    """A cold root in which two builds of one recipe ran at once, and their answers."""
+    with temporary_root() as cold:
+        argv = [sys.executable, "-m", "machinespawn", "--root", str(cold.path), RECIPE]
+        both = [
+            subprocess.Popen([*argv, name, "--json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=CHECKOUT)
+            for name in ("one", "two")
+        ]
+        yield cold, [json.loads(process.communicate()[0]) for process in both]
+
+
+def test_two_builds_of_one_recipe_share_the_work(twins: tuple[Root, list[dict[str, Any]]]) -> None:
+    _cold, answers = twins
     assert all(answer["success"] for answer in answers), answers
     hits = sorted(answer["data"]["hits"] for answer in answers)
     assert hits == [0, len(answers[0]["data"]["layers"])]
@@ -184,8 +161,6 @@ def test_a_disk_that_is_full(fresh_root: Root) -> None:
         assert (answer.status, answer.error["code"]) == (10, "build"), answer.printed
         assert not fresh_root.tree("bread").exists()
         assert not fresh_root.staged()
-        subprocess.run(["mount", "-o", "remount,size=2g", str(state)], check=True)
-        fresh_root.build(RECIPE, "bread")
     finally:
         subprocess.run(["umount", str(state)], check=True)
 
@@ -202,27 +177,32 @@ def test_a_lock_file_pins_a_build(root: Root, tmp_path: Path) -> None:
     assert not root.tree("locked-c").exists()
 
 
-def test_clean_cache_frees_what_no_machine_needs(fresh_root: Root) -> None:
-    made = fresh_root.build(RECIPE, "bread")
-    fresh_root.build(RECIPE, "gone", "--package", "nano")
-    fresh_root.build("remove", "gone")
-    would = fresh_root.build("clean-cache", "--dry-run")
+def test_clean_cache_frees_what_no_machine_needs(twins: tuple[Root, list[dict[str, Any]]]) -> None:
+    cold, answers = twins
+    needed = answers[0]["data"]["layers"]
+    cold.build(RECIPE, "gone", "--package", "nano")
+    cold.build("remove", "gone")
+    would = cold.build("clean-cache", "--dry-run")
     assert len(would["layers"]) == 2
     assert would["bytes"] > 10_000_000
-    freed = fresh_root.build("clean-cache")
+    freed = cold.build("clean-cache")
     assert freed["bytes"] == would["bytes"]
-    assert sorted(path.name for path in fresh_root.layers.iterdir()) == sorted(made["layers"])
-    assert not list(fresh_root.cache.glob("archives/*.deb"))
-    assert (fresh_root.tree("bread") / "etc/os-release").exists()
-    again = fresh_root.build(RECIPE, "again")
-    assert again["hits"] == len(made["layers"])
+    assert sorted(path.name for path in cold.layers.iterdir()) == sorted(needed)
+    assert not list(cold.cache.glob("archives/*.deb"))
+    assert (cold.tree("one") / "etc/os-release").exists()
+    again = cold.build(RECIPE, "again")
+    assert again["hits"] == len(needed)
 
 
-def test_no_cache_builds_anew(fresh_root: Root) -> None:
-    first = fresh_root.build(RECIPE, "bread")
-    manifests = [json.loads((fresh_root.layers / key / "manifest.json").read_text()) for key in first["layers"]]
-    second = fresh_root.build(RECIPE, "bread", "--replace", "--no-cache")
-    assert second["hits"] == 0
-    anew = [json.loads((fresh_root.layers / key / "manifest.json").read_text()) for key in second["layers"]]
-    assert [each["created"] for each in manifests] != [each["created"] for each in anew]
-    assert not fresh_root.staged()
+def test_no_cache_builds_anew(twins: tuple[Root, list[dict[str, Any]]]) -> None:
+    cold, answers = twins
+
+    def created() -> list[str]:
+        keys = answers[0]["data"]["layers"]
+        return [json.loads((cold.layers / key / "manifest.json").read_text())["created"] for key in keys]
+
+    before = created()
+    anew = cold.build(RECIPE, "one", "--replace", "--no-cache")
+    assert anew["hits"] == 0
+    assert all(old != new for old, new in zip(before, created(), strict=True))
+    assert not cold.staged()
