@@ -112,7 +112,8 @@ def command_line(argv: Sequence[str], on: Target, environment: Mapping[str, str]
                 "--settings=no",
                 "--as-pid2",
                 "--pipe",
-                "--resolv-conf=bind-host",
+                "--resolv-conf=off",
+                *_name_servers(),
                 "--timezone=off",
                 "--link-journal=no",
                 "--machine=machinespawn-build",
@@ -124,6 +125,11 @@ def command_line(argv: Sequence[str], on: Target, environment: Mapping[str, str]
             ]
         case Inside(leader, _cgroups, capabilities):
             return [*bounding(capabilities), "nsenter", f"--target={leader}", "--all", "--", *argv]
+
+
+def _name_servers() -> list[str]:
+    """The host's, by a mount of our own: --resolv-conf=bind-host fails where the tree's file is a link into /run."""
+    return ["--bind-ro=/etc/resolv.conf"] if os.path.exists("/etc/resolv.conf") else []
 
 
 def bounding(capabilities: str) -> list[str]:

@@ -126,6 +126,8 @@ def _account(tree: Path, name: str) -> tuple[int, int, str]:
 
 def _number(tree: Path, database: str, name: str) -> int:
     """The tree's own number of a user or group."""
+    if name == "root":
+        return 0
     return int(name) if name.isdigit() else int(_entry(tree, database, name)[2])
 
 
