@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import stat
+import sys
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from machinespawn.build.archive.confine import confined
 from machinespawn.build.archive.flow import Digest
 from machinespawn.build.archive.unpack import How, unpack
 from machinespawn.errors import BuildError, TrustError
@@ -74,6 +77,23 @@ def held() -> tuple[list[str], list[str]]:
 
 def content(place: Place) -> list[str]:
     return sorted(str(path.relative_to(place.tree)) for path in place.tree.rglob("*"))
+
+
+def test_no_module_is_loaded_out_of_the_archive(place: Place) -> None:
+    for searched in filter(None, sys.path):
+        hostile = place.tree / searched.lstrip("/") / "out_of_the_archive.py"
+        hostile.parent.mkdir(parents=True, exist_ok=True)
+        hostile.write_text("open('/loaded', 'w')\n")
+
+    def work(_data: int) -> dict[str, int]:
+        importlib.import_module("out_of_the_archive")
+        return {}
+
+    with open(os.devnull, "rb") as data, confined(place.tree, data.fileno(), work) as answer:
+        error = answer().error
+    assert not (place.tree / "loaded").exists()
+    assert error is not None
+    assert "out_of_the_archive" in error.message
 
 
 # --- names and links ----------------------------------------------------------------------------------------------

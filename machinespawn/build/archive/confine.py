@@ -8,6 +8,7 @@ import json
 import os
 import resource
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,7 @@ def _close_all_but(kept: set[int]) -> None:
 
 def _answer(root: Path, data: int, work: Work) -> dict[str, Any]:
     try:
+        sys.meta_path.clear()  # a module that is not loaded by now would be one out of the archive
         os.chdir(root)
         os.chroot(".")
         os.umask(0o022)

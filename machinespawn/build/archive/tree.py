@@ -6,19 +6,19 @@ it. What else a member can do wrong is refused here.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import shutil
 import stat
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from machinespawn.build.archive import attributes
 from machinespawn.build.archive.attributes import raw
 from machinespawn.build.archive.tar import Damaged, Reader, members, parts
 from machinespawn.errors import BuildError, TrustError
-from machinespawn.files import remove_tree
 from machinespawn.text import _
 
 DEPTH_MAX = 256
@@ -118,7 +118,7 @@ class _Tree:
         elif member.isreg():
             _file(path, member, reader)
         else:  # a device node, a pipe, or what no tree holds; nspawn makes the devices it needs
-            remove_tree(_path(path))
+            _remove(path)
             self.left_out.add(names)
 
     def _place(self, names: tuple[str, ...], member: tarfile.TarInfo) -> bytes:
@@ -178,7 +178,7 @@ class _Tree:
     def _clear(self, path: bytes) -> None:
         """Remove what lower layers have at path, all but what is ours."""
         if path != b"/" and path not in self._ours:
-            remove_tree(_path(path))
+            _remove(path)
         elif os.path.isdir(path) and not os.path.islink(path):
             for name in os.listdir(path):
                 self._clear(path.rstrip(b"/") + b"/" + name)
@@ -203,7 +203,7 @@ def _file(path: bytes, member: tarfile.TarInfo, reader: Reader) -> None:
     try:
         descriptor = os.open(path, flags, 0o600)
     except FileExistsError:
-        remove_tree(_path(path))
+        _remove(path)
         descriptor = os.open(path, flags, 0o600)
     try:
         if member.issparse():
@@ -229,12 +229,17 @@ def _replacing(path: bytes, make: Callable[[], None]) -> None:
     try:
         make()
     except FileExistsError:
-        remove_tree(_path(path))
+        _remove(path)
         make()
 
 
-def _path(path: bytes) -> Path:
-    return Path(os.fsdecode(path))
+def _remove(path: bytes) -> None:
+    """As files.remove_tree(), but without a program: in here that would be one out of the archive."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
 
 
 def _checked(name: str, member: tarfile.TarInfo) -> tuple[str, ...]:
