@@ -1,4 +1,4 @@
-"""What a host holds that machines could leave behind."""
+"""What a host holds that machines of one root could leave behind. Other roots may be at work at the same time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from machinespawn.runtimes import state
 
 @dataclass(frozen=True)
 class Left:
-    """One look at the host, as far as it concerns one root and the real one."""
+    """One look at the host."""
 
     mounts: tuple[str, ...]
     cgroups: tuple[str, ...]
@@ -22,24 +22,24 @@ class Left:
 
 
 def look(root: Path) -> Left:
-    """Mounts, control groups of ours, machines and their states, and systemd-nspawn processes."""
-    return Left(_mounts(), _cgroups(root), _files(root), _processes(root))
+    """Mounts below the root, its control groups, machines and their states, and systemd-nspawn on its trees."""
+    return Left(_mounts(root), _cgroups(root), _files(root), _processes(root))
 
 
-def _mounts() -> tuple[str, ...]:
-    return tuple(sorted(line.split(" ")[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()))
+def _mounts(root: Path) -> tuple[str, ...]:
+    points = (line.split(" ")[4] for line in Path("/proc/self/mountinfo").read_text().splitlines())
+    return tuple(sorted(point for point in points if Path(point).is_relative_to(root)))
 
 
 def _cgroups(root: Path) -> tuple[str, ...]:
-    """Of the real root and of this one; other roots may be at work at the same time."""
     mark = state.group(Config(root=root), "")
     tops = (top for hierarchy in cgroup.hierarchies() for top in hierarchy.path.glob(f"{cgroup.PARENT}/*"))
-    return tuple(sorted(str(top) for top in tops if "@" not in top.name or top.name.endswith(mark)))
+    return tuple(sorted(str(top) for top in tops if top.name.endswith(mark)))
 
 
 def _files(root: Path) -> tuple[str, ...]:
     config = Config(root=root)
-    places = (Path("/var/lib/machines"), Path("/run/machinespawn/machines"), config.machines, config.run / "machines")
+    places = (config.machines, config.run / "machines")
     return tuple(sorted(str(path) for place in places if place.is_dir() for path in place.iterdir()))
 
 
@@ -51,7 +51,6 @@ def _processes(root: Path) -> tuple[str, ...]:
                 words = (entry / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            mine = os.path.basename(words[0]) == b"systemd-nspawn"
-            if mine and any(os.fsencode(place) in word for word in words for place in (root, "/var/lib/machines")):
+            if os.path.basename(words[0]) == b"systemd-nspawn" and any(os.fsencode(root) in word for word in words):
                 found.append(entry.name)
     return tuple(sorted(found))
