@@ -15,7 +15,7 @@ from machinespawn.build.archive import unpack as archives
 from machinespawn.build.archive.flow import Digest
 from machinespawn.build.wanted import Pulled
 from machinespawn.config import Config
-from machinespawn.errors import NetworkError, NotFoundError, TrustError, UsageError
+from machinespawn.errors import MachinespawnError, NetworkError, NotFoundError, TrustError, UsageError
 from machinespawn.fetch import checksums, download, keyrings, proxy, signatures, streams
 from machinespawn.fetch.download import ProxyOf, Web
 from machinespawn.fetch.streams import Item
@@ -152,7 +152,7 @@ def _found(source: TarSource, web: Web, sha256: str, verify: bool) -> Archive:
         return Archive(item.sha256, source.streams, item.url, size=item.size)
     sums = _sums(source, item.url, web)
     if sums is None:
-        raise _nothing_vouches(item.url)
+        raise _nothing_vouches(item.url, offline=web.config.offline)
     return Archive(checksums.digest(sums, sums.data, item.url), sums.url, item.url)
 
 
@@ -165,7 +165,7 @@ def _signed(source: TarSource, item: Item, web: Web) -> Archive:
         found = Archive(digest, signature, item.url, signature=signature, keyring=source.keyring)
     else:
         if sums is None:
-            raise _nothing_vouches(item.url)
+            raise _nothing_vouches(item.url, offline=web.config.offline)
         keyring = keyrings.find((source.keyring,), web.config)[0]
         if signature:
             signed = signatures.detached(sums.data, web.read(signature, SIGNATURE_MAX), keyring, sums.url)
@@ -218,7 +218,11 @@ def _file(path: Path, pulled: Pulled) -> Archive:
     return dataclasses.replace(found, verified_by=str(place))
 
 
-def _nothing_vouches(name: str) -> TrustError:
+def _nothing_vouches(name: str, *, offline: bool = False) -> MachinespawnError:
+    if offline:
+        return NetworkError(
+            _("no checksum of {name} is in the cache").format(name=name), _("run it once without --offline")
+        )
     return TrustError(
         _("no checksum vouches for {name}").format(name=name),
         _("find its sha256 on its maker's page and give it with --sha256, or take it as it is with --no-verify"),
