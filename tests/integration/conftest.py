@@ -56,6 +56,25 @@ def machine(config: Config, machine_tree: Path) -> Iterator[str]:
         yield name
 
 
+def _ended(config: Config, name: str) -> None:
+    with contextlib.suppress(NotRunningError):
+        lifecycle.kill(config, name)
+
+
+@pytest.fixture(scope="module")
+def shared(config: Config, machine_tree: Path) -> Iterator[str]:
+    """A machine that the tests of a module share."""
+    with _copied(config, machine_tree) as name:
+        yield name
+
+
+@pytest.fixture
+def stopped(config: Config, shared: str) -> Iterator[str]:
+    """A stopped machine to boot and to end, but whose tree stays as it is."""
+    yield shared
+    _ended(config, shared)
+
+
 @pytest.fixture(scope="module")
 def booted(config: Config, machine_tree: Path) -> Iterator[str]:
     """A running machine that the tests of a module share."""

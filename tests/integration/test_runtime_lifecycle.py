@@ -45,24 +45,24 @@ def until(condition: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.02)
 
 
-def test_started_by_one_process_and_stopped_by_another(nothing_left: Check, config: Config, machine: str) -> None:
-    started = verbs.run("start", config.root, machine)
+def test_started_by_one_process_and_stopped_by_another(nothing_left: Check, config: Config, stopped: str) -> None:
+    started = verbs.run("start", config.root, stopped)
     assert started.returncode == 0, started.stderr
-    status = seen(config, machine)
+    status = seen(config, stopped)
     assert (status.state, status.os, status.release) == ("running", "Debian GNU/Linux 12 (bookworm)", "bookworm")
     assert status.leader
     assert Path(f"/proc/{status.leader}/comm").read_text() == "systemd\n"
-    assert lifecycle.wait_until_booted(config, machine) == "running"
-    details = lifecycle.show(config, machine)
+    assert lifecycle.wait_until_booted(config, stopped) == "running"
+    details = lifecycle.show(config, stopped)
     assert details.health == "running"
     assert details.uid_shift
     assert Path(f"/proc/{status.leader}/root/etc").stat().st_uid == details.uid_shift
-    assert (config.machines / machine / "etc").stat().st_uid == 0
-    stopped = verbs.run("stop", config.root, machine)
-    assert stopped.stdout == "poweroff\n"
-    assert seen(config, machine).state == "stopped"
-    assert not (config.run / "machines" / machine).exists()
-    assert cgroup.directories(state.group(config, machine)) == ()
+    assert (config.machines / stopped / "etc").stat().st_uid == 0
+    ended = verbs.run("stop", config.root, stopped)
+    assert ended.stdout == "poweroff\n"
+    assert seen(config, stopped).state == "stopped"
+    assert not (config.run / "machines" / stopped).exists()
+    assert cgroup.directories(state.group(config, stopped)) == ()
 
 
 def test_the_network_is_the_hosts_and_names_resolve(config: Config, machine: str) -> None:
@@ -91,15 +91,15 @@ def _mirror() -> str:
     return uri.split("/")[2].partition(":")[0]
 
 
-def test_one_of_two_starts_wins(nothing_left: Check, config: Config, machine: str) -> None:
-    both = [verbs.begin("start", config.root, machine, stderr=subprocess.PIPE) for _each in range(2)]
+def test_one_of_two_starts_wins(nothing_left: Check, config: Config, stopped: str) -> None:
+    both = [verbs.begin("start", config.root, stopped, stderr=subprocess.PIPE) for _each in range(2)]
     told = [each.communicate(timeout=60)[1].decode() for each in both]
     assert sorted(each.returncode for each in both) == [0, BusyError.exit_code]
     assert "BusyError" in "".join(told)
-    again = verbs.run("start", config.root, machine)
+    again = verbs.run("start", config.root, stopped)
     assert again.returncode == BusyError.exit_code
-    assert f"machine {machine} is running already" in again.stderr
-    lifecycle.stop(config, machine)
+    assert f"machine {stopped} is running already" in again.stderr
+    lifecycle.stop(config, stopped)
 
 
 def test_it_is_seen_starting(config: Config, machine: str) -> None:
@@ -137,24 +137,23 @@ def test_a_boot_that_fails_is_told_with_its_console(nothing_left: Check, config:
     assert stat.S_IMODE(console.path(config, machine).stat().st_mode) == 0o600
 
 
-def test_an_interrupted_start_leaves_nothing(nothing_left: Check, config: Config, machine: str) -> None:
+def test_an_interrupted_start_leaves_nothing(nothing_left: Check, config: Config, stopped: str) -> None:
     for delay in (0.3, 0.4, 0.5, 0.7):
-        with verbs.begin("start", config.root, machine, stderr=subprocess.DEVNULL) as starting:
+        with verbs.begin("start", config.root, stopped, stderr=subprocess.DEVNULL) as starting:
             time.sleep(delay)
             starting.send_signal(signal.SIGINT)
-        if seen(config, machine).state != "stopped":
-            lifecycle.stop(config, machine)
+        if seen(config, stopped).state != "stopped":
+            lifecycle.stop(config, stopped)
 
 
-def test_a_killed_start_is_cleared_up_or_stopped(nothing_left: Check, config: Config, machine: str) -> None:
+def test_a_killed_start_is_cleared_up_or_stopped(nothing_left: Check, config: Config, stopped: str) -> None:
     for delay in (0.25, 0.3, 0.4, 0.6):
-        with verbs.begin("start", config.root, machine) as starting:
+        with verbs.begin("start", config.root, stopped) as starting:
             time.sleep(delay)
             starting.kill()
         with contextlib.suppress(NotRunningError):
-            lifecycle.stop(config, machine)
-        assert seen(config, machine).state == "stopped"
-        assert cgroup.directories(state.group(config, machine)) == ()
+            lifecycle.stop(config, stopped)
+        until(lambda: seen(config, stopped).state == "stopped" and not state.leftovers(config, stopped))
 
 
 def test_a_tree_without_an_init(nothing_left: Check, config: Config, machine: str) -> None:
@@ -183,36 +182,36 @@ def test_an_init_is_looked_for_in_the_tree_alone(config: Config, machine: str) -
     lifecycle.stop(config, machine)
 
 
-def test_a_command_keeps_others_from_a_stopped_machine(nothing_left: Check, config: Config, machine: str) -> None:
-    with verbs.begin("command", config.root, machine, ["sleep", "600"]) as running:
-        until(lambda: _entered(config, machine))
-        assert seen(config, machine).state == "stopped"
+def test_a_command_keeps_others_from_a_stopped_machine(nothing_left: Check, config: Config, stopped: str) -> None:
+    with verbs.begin("command", config.root, stopped, ["sleep", "600"]) as running:
+        until(lambda: _entered(config, stopped))
+        assert seen(config, stopped).state == "stopped"
         with pytest.raises(BusyError):
-            lifecycle.start(config, machine)
+            lifecycle.start(config, stopped)
         with pytest.raises(BusyError):
-            lifecycle.remove(config, machine, force=True)
-        assert cgroup.processes(state.group(config, machine))
+            lifecycle.remove(config, stopped, force=True)
+        assert cgroup.processes(state.group(config, stopped))
         running.terminate()
         assert running.wait(20) == 128 + signal.SIGTERM
 
 
-def test_a_killed_command_in_a_stopped_machine_is_cleared_up(nothing_left: Check, config: Config, machine: str) -> None:
-    with verbs.begin("command", config.root, machine, ["sleep", "600"]) as running:
-        until(lambda: _entered(config, machine))
+def test_a_killed_command_in_a_stopped_machine_is_cleared_up(nothing_left: Check, config: Config, stopped: str) -> None:
+    with verbs.begin("command", config.root, stopped, ["sleep", "600"]) as running:
+        until(lambda: _entered(config, stopped))
         running.kill()
-    assert cgroup.processes(state.group(config, machine))
+    assert cgroup.processes(state.group(config, stopped))
     lifecycle.list_machines(config)
-    assert cgroup.directories(state.group(config, machine)) == ()
+    assert cgroup.directories(state.group(config, stopped)) == ()
 
 
-def test_kill_reaches_what_was_run_in_it(nothing_left: Check, config: Config, machine: str) -> None:
-    lifecycle.start(config, machine)
-    with verbs.begin("command", config.root, machine, ["sh", "-c", "trap '' TERM INT; sleep 600"]) as running:
-        until(lambda: _entered(config, machine))
-        lifecycle.kill(config, machine)
+def test_kill_reaches_what_was_run_in_it(nothing_left: Check, config: Config, stopped: str) -> None:
+    lifecycle.start(config, stopped)
+    with verbs.begin("command", config.root, stopped, ["sh", "-c", "trap '' TERM INT; sleep 600"]) as running:
+        until(lambda: _entered(config, stopped))
+        lifecycle.kill(config, stopped)
         assert running.wait(20) == 128 + signal.SIGKILL
     with pytest.raises(NotRunningError):
-        lifecycle.kill(config, machine)
+        lifecycle.kill(config, stopped)
 
 
 def _entered(config: Config, name: str) -> bool:
@@ -228,76 +227,76 @@ def _program(pid: int) -> str:
     return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
-def test_a_frozen_machine_can_be_killed(nothing_left: Check, config: Config, machine: str) -> None:
-    lifecycle.start(config, machine)
-    for directory in cgroup.directories(state.group(config, machine)):
+def test_a_frozen_machine_can_be_killed(nothing_left: Check, config: Config, stopped: str) -> None:
+    lifecycle.start(config, stopped)
+    for directory in cgroup.directories(state.group(config, stopped)):
         for file, frozen in (("cgroup.freeze", "1"), ("freezer.state", "FROZEN")):
             if (directory / file).exists():
                 (directory / file).write_text(frozen)
-    assert verbs.run("kill", config.root, machine, whom="all").returncode == 0
+    assert verbs.run("kill", config.root, stopped, whom="all").returncode == 0
 
 
-def test_other_signals_go_to_init_or_to_all(config: Config, machine: str) -> None:
-    lifecycle.start(config, machine)
-    with verbs.begin("command", config.root, machine, ["sleep", "600"]) as running:
-        until(lambda: _entered(config, machine))
-        lifecycle.kill(config, machine, "SIGUSR2", "all")
+def test_other_signals_go_to_init_or_to_all(config: Config, stopped: str) -> None:
+    lifecycle.start(config, stopped)
+    with verbs.begin("command", config.root, stopped, ["sleep", "600"]) as running:
+        until(lambda: _entered(config, stopped))
+        lifecycle.kill(config, stopped, "SIGUSR2", "all")
         assert running.wait(20) == 128 + signal.SIGUSR2
-    lifecycle.kill(config, machine, "RTMIN+4")
-    until(lambda: seen(config, machine).state == "stopped")
+    lifecycle.kill(config, stopped, "RTMIN+4")
+    until(lambda: seen(config, stopped).state == "stopped")
 
 
-def test_a_stop_that_takes_too_long_kills(nothing_left: Check, config: Config, machine: str) -> None:
-    lifecycle.start(config, machine)
-    lifecycle.capture(config, machine, ["systemd-run", "sh", "-c", "trap '' TERM; while :; do sleep 1; done"])
+def test_a_stop_that_takes_too_long_kills(nothing_left: Check, config: Config, stopped: str) -> None:
+    lifecycle.start(config, stopped)
+    lifecycle.capture(config, stopped, ["systemd-run", "sh", "-c", "trap '' TERM; while :; do sleep 1; done"])
     time.sleep(0.3)
-    assert lifecycle.stop(config, machine, timeout=2) == "killed"
+    assert lifecycle.stop(config, stopped, timeout=2) == "killed"
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
-def test_without_its_supervisor(nothing_left: Check, config: Config, machine: str, end: str) -> None:
-    lifecycle.start(config, machine)
-    supervisor = lifecycle.show(config, machine).supervisor
+def test_without_its_supervisor(nothing_left: Check, config: Config, stopped: str, end: str) -> None:
+    lifecycle.start(config, stopped)
+    supervisor = lifecycle.show(config, stopped).supervisor
     assert supervisor
     os.kill(supervisor, signal.SIGKILL)
-    until(lambda: lifecycle.show(config, machine).supervisor is None)
-    assert seen(config, machine).state == "running"
-    assert verbs.run("command", config.root, machine, ["true"]).returncode == 0
-    assert verbs.run(end, config.root, machine).returncode == 0
-    assert seen(config, machine).state == "stopped"
+    until(lambda: lifecycle.show(config, stopped).supervisor is None)
+    assert seen(config, stopped).state == "running"
+    assert verbs.run("command", config.root, stopped, ["true"]).returncode == 0
+    assert verbs.run(end, config.root, stopped).returncode == 0
+    assert seen(config, stopped).state == "stopped"
 
 
-def test_a_machine_that_powers_off_itself(nothing_left: Check, config: Config, machine: str) -> None:
-    assert verbs.run("start", config.root, machine).returncode == 0
-    assert verbs.run("command", config.root, machine, ["systemctl", "poweroff"]).returncode in (0, 137)
-    until(lambda: state.running(config, machine) is None)
-    assert seen(config, machine).state == "stopped"
-    assert cgroup.directories(state.group(config, machine)) == ()
-    assert not state.directory(config, machine).exists()
-    lifecycle.start(config, machine)
-    lifecycle.stop(config, machine)
+def test_a_machine_that_powers_off_itself(nothing_left: Check, config: Config, stopped: str) -> None:
+    assert verbs.run("start", config.root, stopped).returncode == 0
+    assert verbs.run("command", config.root, stopped, ["systemctl", "poweroff"]).returncode in (0, 137)
+    until(lambda: state.running(config, stopped) is None)
+    assert seen(config, stopped).state == "stopped"
+    assert cgroup.directories(state.group(config, stopped)) == ()
+    assert not state.directory(config, stopped).exists()
+    lifecycle.start(config, stopped)
+    lifecycle.stop(config, stopped)
 
 
-def test_without_waiting(config: Config, machine: str) -> None:
-    status = lifecycle.start(config, machine, wait=False)
+def test_without_waiting(config: Config, stopped: str) -> None:
+    status = lifecycle.start(config, stopped, wait=False)
     assert status.state == "running"
-    assert lifecycle.wait_until_booted(config, machine) == "running"
+    assert lifecycle.wait_until_booted(config, stopped) == "running"
 
 
-def test_in_the_foreground(nothing_left: Check, config: Config, machine: str) -> None:
-    with verbs.begin("attach", config.root, machine, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as attached:
-        until(lambda: seen(config, machine).state == "running")
+def test_in_the_foreground(nothing_left: Check, config: Config, stopped: str) -> None:
+    with verbs.begin("attach", config.root, stopped, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as attached:
+        until(lambda: seen(config, stopped).state == "running")
         with pytest.raises(BusyError):
-            lifecycle.start(config, machine)
-        assert lifecycle.stop(config, machine, timeout=20) == "poweroff"
+            lifecycle.start(config, stopped)
+        assert lifecycle.stop(config, stopped, timeout=20) == "poweroff"
         assert attached.wait(20) == 0
         assert attached.stdout is not None
         assert b"Powering off" in attached.stdout.read()
-    assert cgroup.directories(state.group(config, machine)) == ()
+    assert cgroup.directories(state.group(config, stopped)) == ()
 
 
-def test_in_the_foreground_on_a_terminal(nothing_left: Check, config: Config, machine: str) -> None:
-    script = f"import pty, sys; sys.exit(pty.spawn({verbs.line('attach', config.root, machine)!r}) >> 8)"
+def test_in_the_foreground_on_a_terminal(nothing_left: Check, config: Config, stopped: str) -> None:
+    script = f"import pty, sys; sys.exit(pty.spawn({verbs.line('attach', config.root, stopped)!r}) >> 8)"
     with subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=verbs.environment()
     ) as attached:
@@ -307,41 +306,41 @@ def test_in_the_foreground_on_a_terminal(nothing_left: Check, config: Config, ma
             more = os.read(attached.stdout.fileno(), 65536)
             assert more, seen_there
             seen_there += more
-        lifecycle.stop(config, machine)
+        lifecycle.stop(config, stopped)
         attached.communicate(timeout=20)
-    assert "login:" in console.path(config, machine).read_text()
+    assert "login:" in console.path(config, stopped).read_text()
 
 
-def test_guests_that_need_other_settings(nothing_left: Check, config: Config, machine: str) -> None:
+def test_guests_that_need_other_settings(nothing_left: Check, config: Config, stopped: str) -> None:
     settings = MachineSettings(
         private_users=False,
         unified_cgroup=False,
         parameters=("systemd.mask=console-getty.service",),
         environment=(("FOR_INIT", "a b"),),
     )
-    settle(config, machine, settings)
+    settle(config, stopped, settings)
     try:
-        lifecycle.start(config, machine)
-        assert lifecycle.show(config, machine).uid_shift is None
+        lifecycle.start(config, stopped)
+        assert lifecycle.show(config, stopped).uid_shift is None
         script = "cat /proc/1/environ | tr '\\0' '\\n'; systemctl is-enabled console-getty; grep -c . /proc/1/cgroup"
-        told = lifecycle.capture(config, machine, ["sh", "-c", script], check=False).stdout
+        told = lifecycle.capture(config, stopped, ["sh", "-c", script], check=False).stdout
         assert "FOR_INIT=a b" in told
         assert "masked" in told
         assert (
-            os.readlink("/proc/self/ns/user") in lifecycle.capture(config, machine, ["ls", "-l", "/proc/1/ns"]).stdout
+            os.readlink("/proc/self/ns/user") in lifecycle.capture(config, stopped, ["ls", "-l", "/proc/1/ns"]).stdout
         )
         bound = "grep CapBnd /proc/1/status /proc/self/status"
-        entered = verbs.run("command", config.root, machine, ["sh", "-c", bound]).stdout.split()
+        entered = verbs.run("command", config.root, stopped, ["sh", "-c", bound]).stdout.split()
         assert entered[1] == entered[3] != _our_capabilities()
-        captured = lifecycle.capture(config, machine, ["sh", "-c", bound]).stdout.split()
+        captured = lifecycle.capture(config, stopped, ["sh", "-c", bound]).stdout.split()
         assert captured[1] == captured[3]
         loop = "mknod /loop-control c 10 237 && (: </loop-control) && echo opened; (: </dev/null) && echo null"
-        assert verbs.run("command", config.root, machine, ["sh", "-c", loop]).stdout == "null\n"
-        lifecycle.stop(config, machine)
+        assert verbs.run("command", config.root, stopped, ["sh", "-c", loop]).stdout == "null\n"
+        lifecycle.stop(config, stopped)
     finally:
-        for path in (config.state / "machines" / machine).iterdir():
+        for path in (config.state / "machines" / stopped).iterdir():
             path.unlink()
-        (config.state / "machines" / machine).rmdir()
+        (config.state / "machines" / stopped).rmdir()
 
 
 def _our_capabilities() -> str:
@@ -372,14 +371,14 @@ print("left", list(Path("/sys/fs/cgroup").glob("machinespawn*")))
 """
 
 
-def test_on_a_host_with_cgroup_v2_alone(nothing_left: Check, config: Config, machine: str) -> None:
+def test_on_a_host_with_cgroup_v2_alone(nothing_left: Check, config: Config, stopped: str) -> None:
     """Seen through a mount namespace of its own; one controller at least is enabled all the way down."""
     script = (
         "umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && "
         'cat /sys/fs/cgroup/cgroup.subtree_control > "$0" && exec "$@"'
     )
     before = config.root / "controllers-before"
-    call = [sys.executable, "-c", ON_UNIFIED, str(config.root), machine, verbs.CALL]
+    call = [sys.executable, "-c", ON_UNIFIED, str(config.root), stopped, verbs.CALL]
     argv = ["unshare", "--mount", "--propagation=private", "sh", "-c", script, str(before), *call]
     done = subprocess.run(argv, env=verbs.environment(), capture_output=True, text=True, check=False, cwd=CHECKOUT)
     _disable_all_but(before.read_text().split())
@@ -420,6 +419,6 @@ def test_what_is_mounted_in_a_tree_is_not_removed_with_it(config: Config, machin
         subprocess.run(["umount", point], check=True)
 
 
-def test_a_tree_that_is_being_built_is_not_started(config: Config, machine: str) -> None:
-    with locked(config.locks / f"machine-{machine}"), pytest.raises(BusyError):
-        lifecycle.start(config, machine)
+def test_a_tree_that_is_being_built_is_not_started(config: Config, stopped: str) -> None:
+    with locked(config.locks / f"machine-{stopped}"), pytest.raises(BusyError):
+        lifecycle.start(config, stopped)
