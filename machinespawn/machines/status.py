@@ -154,7 +154,8 @@ def existing(config: Config, name: str) -> Machine:
             else _("machinespawn list shows those there are; machinespawn RECIPE {name} makes it").format(name=name),
         )
     known = wanted(config, name)
-    return Machine(name, trees.path(config, name), known.settings) if known else Machine(name, trees.path(config, name))
+    tree = trees.path(config, name)
+    return Machine(name, tree, known.settings, known.architecture) if known else Machine(name, tree)
 
 
 def wanted(config: Config, name: str) -> MachineSpec | None:

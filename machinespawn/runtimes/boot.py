@@ -15,7 +15,7 @@ from pathlib import Path
 from machinespawn import shell
 from machinespawn.config import Config
 from machinespawn.errors import BootError
-from machinespawn.host import cgroup, process
+from machinespawn.host import architecture, cgroup, process
 from machinespawn.host.process import Process
 from machinespawn.runtimes import console, foreground, notify, nspawn, state, terminal
 from machinespawn.runtimes.notify import Listener
@@ -46,6 +46,8 @@ class Ground:
 def _ground(config: Config, machine: Machine) -> Iterator[Ground]:
     """Lay the ground. The caller has the lock; what an earlier run left is cleared away."""
     nspawn.check_host(machine.settings)
+    if machine.architecture:
+        architecture.check(machine.architecture)
     environment = nspawn.environment(machine.settings)
     directory = state.directory(config, machine.name)
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)

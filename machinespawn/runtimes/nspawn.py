@@ -40,6 +40,8 @@ class Machine:
     name: str
     tree: Path
     settings: MachineSettings = MachineSettings()
+    architecture: str = ""
+    """Debian's name; empty: not known."""
 
 
 def boot(machine: Machine, *, console: str, resolv_conf: str, drop: Sequence[str] = ()) -> list[str]:
