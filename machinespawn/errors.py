@@ -110,6 +110,12 @@ class ProgramError(MachinespawnError):
         self.output = output
 
 
+class OutdatedError(MachinespawnError):
+    """An archive no longer is what it was when the build was planned, or locked."""
+
+    exit_code = 15
+
+
 EXEC_FAILED = 125
 """Exit status of exec and ``run -- CMD`` where machinespawn itself failed, as docker and podman have it."""
 

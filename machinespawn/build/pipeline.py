@@ -18,11 +18,11 @@ from machinespawn.build.plan import Plan
 from machinespawn.build.wanted import Built, Pulled, Wanted
 from machinespawn.build.workspace import Workspace
 from machinespawn.config import Config
-from machinespawn.errors import BusyError, UsageError
+from machinespawn.errors import BusyError, OutdatedError, UsageError
 from machinespawn.host import namespace
 from machinespawn.machines import settings, spec
 from machinespawn.machines.spec import MachineSpec
-from machinespawn.progress import step
+from machinespawn.progress import note, step
 from machinespawn.recipe import load
 from machinespawn.store import inside, layers, overlay, trees
 from machinespawn.store.sweep import sweep
@@ -91,7 +91,13 @@ def _from_recipe(wanted: Wanted, config: Config, space: Workspace) -> Built:
     lock = lockfile.read(wanted.lock) if wanted.locked and wanted.lock else None
     if lock and wanted.lock:
         lockfile.check_layers(wanted.lock, lock, tuple(stage.key for stage in planned.stages))
-    made = stages.ensure(planned, config, space, use_cache=wanted.use_cache, keep=wanted.keep)
+    try:
+        made = stages.ensure(planned, config, space, use_cache=wanted.use_cache, keep=wanted.keep)
+    except OutdatedError:
+        if wanted.locked or wanted.refresh or config.offline:
+            raise
+        note(_("the archive has moved on since its indexes were read: asking again"))
+        return _from_recipe(dataclasses.replace(wanted, refresh=True), config, space)
     if wanted.lock:
         _lock(wanted.lock, lock, planned, config)
     return _machine(planned, made, wanted.name, config, space)

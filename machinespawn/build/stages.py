@@ -14,12 +14,15 @@ from machinespawn.build.drivers import Job, tarball
 from machinespawn.build.plan import Plan, Stage
 from machinespawn.build.workspace import Workspace
 from machinespawn.config import Config
-from machinespawn.errors import BuildError, BusyError, NetworkError, ProgramError
+from machinespawn.errors import BuildError, BusyError, OutdatedError, ProgramError
 from machinespawn.fetch import proxy
 from machinespawn.files import locked, remove_tree
 from machinespawn.progress import note, step
 from machinespawn.store import clean, inside, layers, overlay
 from machinespawn.text import _
+
+NOT_FOUND = "404  Not Found"
+"""As apt says it of a package that a newer one has replaced in the archive."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,8 @@ def _explained(log: Path, kept: Path | None, *, offline: bool) -> Iterator[None]
             where.insert(
                 0, _("offline there is no network: if something is not in the cache, run once without --offline")
             )
-        raise BuildError(error.message, "; ".join(where)) from error
+        kind = OutdatedError if NOT_FOUND in error.output else BuildError
+        raise kind(error.message, "; ".join(where)) from error
     except OSError as error:
         raise BuildError(
             _("the build failed: {error}").format(error=error),
@@ -176,7 +180,7 @@ def _apt(plan: Plan, config: Config, space: Workspace, log: Path, *, use_cache: 
     )
     with apt.shared_lists(config, ready) as same, apt.shared_archives(config, space, use_cache=use_cache):
         if not same:
-            raise NetworkError(
+            raise OutdatedError(
                 _("the archive at {url} has changed since its indexes were read").format(url=first.url),
                 _("run the command again with --refresh; a build that must repeat wants --snapshot DATE"),
             )

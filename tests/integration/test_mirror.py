@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab import debs
-from tests.lab.mirror import Mirror, ubuntu
+from tests.lab.mirror import Mirror, publish, ubuntu
 from tests.lab.signing import signer
 from tests.roots import Root
 
@@ -110,6 +110,19 @@ def test_an_archive_without_inrelease(fresh_root: Root) -> None:
                 file.unlink()
             answer = fresh_root.call("ubuntu-jammy", "other", *options(old, "--refresh"))
     assert (answer.status, answer.error["code"]) == (8, "trust")
+
+
+def test_an_archive_that_moves_on_is_asked_again(fresh_root: Root, tmp_path: Path) -> None:
+    with ubuntu() as moving:
+        fresh_root.build("ubuntu-jammy", "before", *options(moving))
+        newer = debs.tiny(tmp_path, "crumb", "4", {"/etc/crumb": "4\n"})
+        for old in moving.directory.glob("pool/**/crumb_*.deb"):
+            old.unlink()
+        publish(moving.directory, {"jammy-security": (newer,)}, moving.archive, moving.key)
+        alone = fresh_root.call("ubuntu-jammy", "after", *options(moving, "--package", "crumb", "--offline"))
+        assert alone.status != 0
+        fresh_root.build("ubuntu-jammy", "after", *options(moving, "--package", "crumb"))
+    assert (fresh_root.tree("after") / "etc/crumb").read_text() == "4\n"
 
 
 SNAPSHOT = "20260801T000000Z"
