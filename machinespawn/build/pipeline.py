@@ -19,7 +19,7 @@ from machinespawn.build.wanted import Built, Pulled, Wanted
 from machinespawn.build.workspace import Workspace
 from machinespawn.config import Config
 from machinespawn.errors import BusyError, OutdatedError, UsageError
-from machinespawn.host import namespace
+from machinespawn.host import cgroup, namespace
 from machinespawn.machines import settings, spec
 from machinespawn.machines.spec import MachineSpec
 from machinespawn.progress import note, step
@@ -54,7 +54,8 @@ def _build(name: str, config: Config, *, replace: bool, work: Callable[[Workspac
     began = time.monotonic()
     sweep(config)
 
-    def inside() -> dict[str, object]:
+    def inside(join: Callable[[], None]) -> dict[str, object]:
+        join()
         with workspace.opened(config) as space:
             return dataclasses.asdict(work(space)) | {"tree": str(trees.path(config, name))}
 
@@ -62,7 +63,8 @@ def _build(name: str, config: Config, *, replace: bool, work: Callable[[Workspac
         if replace:
             _refuse_running(config, name)
         try:
-            built = namespace.isolated(inside, network=not config.offline)
+            with cgroup.for_build() as join:
+                built = namespace.isolated(lambda: inside(join), network=not config.offline)
         except BaseException:
             sweep(config)
             raise

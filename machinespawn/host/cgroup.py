@@ -12,6 +12,7 @@ import errno
 import os
 import signal
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +74,38 @@ def _create(hierarchy: Hierarchy, name: str, *, enable: bool) -> Path:
             ) from error
         return parent / name
     raise MissingToolError(_("control group {path} goes away again and again").format(path=parent))
+
+
+BUILD = ".build-"
+"""Begins the name of a build's group, which ends with the pid of its command: no machine is called so."""
+
+
+@contextlib.contextmanager
+def for_build() -> Iterator[Callable[[], None]]:
+    """A group for what this process builds: systemd-nspawn notes its own in it, and all of it goes in the end.
+
+    Gives what a child calls to join it.
+    """
+    name = f"{BUILD}{os.getpid()}"
+    groups = create(name)
+
+    def join() -> None:
+        for group in groups:
+            (group / "cgroup.procs").write_text("0")
+
+    try:
+        yield join
+    finally:
+        remove(name)
+
+
+def sweep_builds() -> int:
+    """Remove the groups of builds whose command was killed; gives how many."""
+    every = {path.name for each in hierarchies() for path in (each.path / PARENT).glob(f"{BUILD}*")}
+    dead = [name for name in every if not Path("/proc", name.removeprefix(BUILD)).exists() and not processes(name)]
+    for name in dead:
+        remove(name)
+    return len(dead)
 
 
 def for_commands(name: str) -> tuple[Path, ...]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from machinespawn.config import Config
 from machinespawn.errors import MachinespawnError, ProgramError
 from machinespawn.files import locked, remove_tree
+from machinespawn.host import cgroup
 from machinespawn.machines import spec
 from machinespawn.store import trees
 
@@ -28,7 +29,7 @@ def sweep(config: Config) -> int:
                 if _reclaim(parent / name):
                     _forget_removed(config, name)
                     gone += 1
-    return gone + sum(_settle(config, name) for name in spec.names(config))
+    return gone + cgroup.sweep_builds() + sum(_settle(config, name) for name in spec.names(config))
 
 
 def _staged(parent: Path) -> list[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from machinespawn.host.cgroup import hierarchies
 from tests.roots import Root
 
 KILLS = int(os.environ.get("MACHINESPAWN_KILLS", "5"))
@@ -48,6 +49,12 @@ def left_behind(root: Path) -> dict[str, list[str]]:
     }
 
 
+def control_groups() -> set[Path]:
+    """Those that builds make, and those that systemd-nspawn makes where it is started outside of one."""
+    patterns = ("machinespawn/.build-*", "payload", "supervisor")
+    return {path for each in hierarchies() for pattern in patterns for path in each.path.glob(pattern)}
+
+
 def settled(root: Path) -> dict[str, list[str]]:
     """left_behind, once the kernel has had the time to end the namespace's processes."""
     for _attempt in range(100):
@@ -69,6 +76,7 @@ def forget(root: Path) -> None:
 @pytest.mark.parametrize("driver", ["mmdebstrap", "debootstrap"])
 def test_killed_builds_leave_nothing(fresh_root: Root, driver: str, capsys: pytest.CaptureFixture[str]) -> None:
     root = fresh_root.path
+    before = control_groups()
     began = time.monotonic()
     whole = build(root, driver)
     output, _none = whole.communicate()
@@ -101,5 +109,6 @@ def test_killed_builds_leave_nothing(fresh_root: Root, driver: str, capsys: pyte
     assert (root / "var/lib/machines/bread/etc/os-release").exists()
     assert not fresh_root.staged()
     assert settled(root) == {"machines": ["bread"], "mounts": [], "processes": []}
+    assert control_groups() <= before
     with capsys.disabled():
         print(f"\n{driver}: a build takes {length:.1f} s; {counts}; {sealed} layers taken over; nothing left")
