@@ -17,15 +17,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from machinespawn import progress
 from machinespawn.config import Config
-from machinespawn.errors import BuildError, BusyError, NetworkError, TrustError
+from machinespawn.errors import BuildError, BusyError, NetworkError, NotFoundError, TrustError
 from machinespawn.fetch.partial import Version, Wish
 from machinespawn.fetch.transfer import Arrived, transfer
 from machinespawn.files import locked, write_atomic
-from machinespawn.text import _
+from machinespawn.text import _, quantity
 
 ProxyOf = Callable[[str], str]
 """URL of a file -> URL of the proxy to fetch it through; empty: none."""
@@ -86,8 +86,11 @@ def fetch(
     within ``config.refresh`` seconds or, where ``since`` is given, since then
     (seconds since 1970). ``name`` is what to call the file, ``limit`` the most
     bytes to take. Raises NotFoundError, NetworkError, TrustError (another
-    digest; the file is not kept) or BuildError (disk full).
+    digest; the file is not kept) or BuildError (disk full). A file: URL is
+    never copied: the file itself is given.
     """
+    if local := _local(url):
+        return _checked(local, url, sha256, limit)
     kept = cached(url, config, sha256=sha256, since=since)
     if kept:
         return kept
@@ -114,6 +117,8 @@ def fetch(
 
 def cached(url: str, config: Config, *, sha256: str = "", since: float = 0) -> Path | None:
     """The file at url if nobody needs to be asked for it, else None. Arguments as in fetch()."""
+    if local := _local(url):
+        return local if local.is_file() else None
     if sha256:
         return _intact(sha256, config)
     known = _known(url, config)
@@ -122,6 +127,24 @@ def cached(url: str, config: Config, *, sha256: str = "", since: float = 0) -> P
     now = time.time()
     recent = (since or now - config.refresh) <= known.asked <= now
     return _intact(known.sha256, config) if recent or config.offline else None
+
+
+def _local(url: str) -> Path | None:
+    parts = urlsplit(url)
+    return Path(unquote(parts.path)) if parts.scheme == "file" and not parts.netloc else None
+
+
+def _checked(path: Path, url: str, sha256: str, limit: int) -> Path:
+    if not path.is_file():
+        raise NotFoundError(_("there is no file {path}").format(path=path), _("check the URL {url}").format(url=url))
+    if limit and path.stat().st_size > limit:
+        raise NetworkError(
+            _("{url} has more than {limit}").format(url=url, limit=quantity(limit)),
+            _("it is not what it should be: check the URL"),
+        )
+    if sha256 and digest_of(path) != sha256:
+        raise _mismatch(url, sha256, digest_of(path))
+    return path
 
 
 def held(sha256: str, config: Config) -> bool:

@@ -93,6 +93,26 @@ def listed_for_people(kitchen: Kitchen) -> list[str]:
     return machinespawn("recipes", "list", root=kitchen.root.path, env=kitchen.env).stdout.splitlines()
 
 
+def test_files_of_this_host(kitchen: Kitchen, machine_tree: Path) -> None:
+    archive = kitchen.directory / "my root.tar"
+    archive.write_bytes(small(machine_tree))
+    sums = kitchen.directory / "SHA256SUMS"
+    recipe = kitchen.recipe("local", f"{LOCAL}tarball: {{url: 'file://{kitchen.directory}/my%20root.tar'}}\n")
+    answer = kitchen.root.call(recipe, "dough", env=kitchen.env)
+    assert (answer.status, answer.error["code"]) == (8, "trust"), answer.printed
+    sums.write_text(f"{tars.sha256(archive.read_bytes())}  my root.tar\n")
+    kitchen.build(recipe, "dough", "--offline")
+    assert (kitchen.root.tree("dough") / "usr/bin/sh").exists()
+    sums.write_text(f"{'0' * 64}  my root.tar\n")
+    answer = kitchen.root.call(recipe, "dough", "--replace", env=kitchen.env)
+    assert (answer.status, answer.error["code"]) == (8, "trust"), answer.printed
+    archive.unlink()
+    answer = kitchen.root.call(recipe, "dough", "--replace", env=kitchen.env)
+    assert answer.status in (4, 8), answer.printed
+    assert not list(kitchen.root.cache.glob("downloads/partial/*"))
+
+
+LOCAL = "description: from here\ndistribution: lab\nversion: 1\n"
 PRODUCT = "debian:bookworm:amd64:default"
 STREAMED = f"""
 description: Debian as somebody packed it
@@ -166,7 +186,7 @@ def test_what_an_archive_cannot_have(kitchen: Kitchen, machine_tree: Path) -> No
     assert "no package manager" in told
     status, told = refusal("--package=--root=/")
     assert status == 2
-    assert "--root=/" in told
+    assert "'--root=/' is not the name" in told
     for option in ("--mirror=http://127.0.0.1:9/", "--snapshot=20260801", "--variant=standard"):
         status, told = refusal(option)
         assert status == 2

@@ -87,7 +87,7 @@ def resolve(
 def resolve_given(pulled: Pulled, config: Config, proxy_of: ProxyOf) -> Archive:
     """The archive that pull-tar was given: a URL, a file or an OCI layout directory."""
     architecture = pulled.architecture or native()
-    if pulled.source.lower().startswith(("http://", "https://")):
+    if pulled.source.lower().startswith(("http://", "https://", "file://")):
         source = TarSource(url=pulled.source)
         return resolve(source, architecture, config, proxy_of, sha256=pulled.sha256, verify=pulled.verify)
     path = Path(pulled.source).absolute()
