@@ -123,7 +123,12 @@ def until(condition: Callable[[], bool], seconds: float = 20) -> None:
 def test_what_works_for_a_killed_process_ends_with_it(tmp_path: Path, how: signal.Signals) -> None:
     archive, tree = bomb(tmp_path / "bomb", 800 * MIB), tmp_path / "tree"
     tree.mkdir()
-    process = subprocess.Popen([sys.executable, "-c", CODE, archive, tree], cwd=CHECKOUT, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", CODE, archive, tree],
+        cwd=CHECKOUT,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a run in the background ignores it
+    )
     try:
         until(lambda: (tree / "zeros").exists() and len(offspring(process.pid)) == 2)
         process.send_signal(signal.SIGSTOP)  # so that it is not done before we are
