@@ -61,16 +61,6 @@ def _is(path: Path, descriptor: int) -> bool:
         return False
 
 
-@contextlib.contextmanager
-def remove_on_error(path: Path) -> Iterator[Path]:
-    """Remove the file or tree at path if the block raises."""
-    try:
-        yield path
-    except BaseException:
-        remove_tree(path)
-        raise
-
-
 def remove_tree(path: Path) -> None:
     """Remove a file or a tree, following no link and entering no mount; what is not there is fine.
 

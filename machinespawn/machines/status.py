@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from machinespawn.runtimes.state import RunState
 from machinespawn.store import inside, trees
 from machinespawn.text import _
 
-OS_RELEASE = ("etc/os-release", "usr/lib/os-release")
 LONGEST = 100
 """Characters of a machine's own texts that are shown."""
 
@@ -191,6 +189,5 @@ def leader_of(config: Config, name: str) -> process.Process:
 
 
 def _os_release(tree: Path) -> dict[str, str]:
-    text = next((text for path in OS_RELEASE if (text := inside.read(tree, path, 16384)) is not None), "")
-    pairs = re.findall(r"""^([A-Z_]+)=(["']?)(.*)\2\s*$""", text, re.MULTILINE)
-    return {key: console.readable(value).strip()[:LONGEST] for key, _quote, value in pairs}
+    """For a terminal: what a hostile tree says is made readable, and short."""
+    return {key: console.readable(value).strip()[:LONGEST] for key, value in inside.os_release(tree).items()}
